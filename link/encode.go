@@ -74,6 +74,9 @@ func AppendBatched(b []byte, f *Frame) []byte {
 	return appendBody(b, f, num, size)
 }
 
+// FrameSize returns how many bytes AppendFrame appends for f.
+func FrameSize(f *Frame) int { return frameSize(f.body()) }
+
 // BatchedSize returns how many bytes AppendBatched appends for f.
 func BatchedSize(f *Frame) int {
 	return protowire.SizeTag(BatchFrames) + protowire.SizeBytes(frameSize(f.body()))
