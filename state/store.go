@@ -18,6 +18,9 @@ var (
 	// ErrTooLarge says that a commit is over the store's limits; nothing was
 	// written.
 	ErrTooLarge = errors.New("state: the commit is larger than the store takes")
+	// ErrInvalid says that a caller broke a rule of this package, such as an
+	// empty key; nothing was written. Repeating the call does not help.
+	ErrInvalid = errors.New("state: invalid request")
 )
 
 // A Store holds the durable part of actors. Its methods are safe for
@@ -42,20 +45,23 @@ type Store interface {
 	// *FencedError when fence is not the stored fence of its shard. An actor
 	// that was never written has a zero Snapshot.
 	Load(ctx context.Context, actor Actor, fence Fence) (Snapshot, error)
-	// Commit applies all given commits at once, or none. A *FencedError or a
-	// *ConflictError names the first commit that was refused; nothing was
-	// written then. ErrTooLarge and ErrClosed also mean that nothing was
-	// written. After any other error the commits may have been applied, or may
-	// still be.
+	// Commit applies all given commits at once, or none. No actor may appear
+	// twice. A *FencedError or a *ConflictError names the first commit that was
+	// refused; nothing was written then. ErrTooLarge, ErrInvalid and ErrClosed
+	// also mean that nothing was written. After any other error the commits may
+	// have been applied, or may still be; the store never sends them twice.
 	Commit(ctx context.Context, commits []Commit) error
 	// Limits tells how much one Commit call takes.
 	Limits() Limits
-	// Close releases what the store holds.
+	// Close releases what the store holds. Later calls fail with ErrClosed;
+	// calls under way may still take effect.
 	Close() error
 }
 
-// Shard names a shard of a kind by the kind's identity.
+// Shard names a shard of a kind.
 type Shard struct {
+	// Kind is the kind's identity, a full proto name: 1 to 256 bytes of UTF-8
+	// without a slash.
 	Kind   string
 	Number uint32
 }
@@ -66,7 +72,8 @@ func (s Shard) String() string { return fmt.Sprintf("%s/%d", s.Kind, s.Number) }
 // Fence is the right to write to a shard: an epoch and the session that holds
 // it. Epochs start at 1.
 type Fence struct {
-	Epoch   uint64
+	Epoch uint64
+	// Session is 1 to 256 bytes.
 	Session string
 }
 
@@ -118,7 +125,7 @@ type Limits struct {
 	// Commits is the largest number of commits, and Rows the largest number of
 	// rows that they put and delete together, records not counted.
 	Commits, Rows int
-	// Bytes is the largest sum of keys, names and values.
+	// Bytes is the largest sum of keys, names and values; see Commit.Size.
 	Bytes int
 }
 
