@@ -32,7 +32,9 @@ var (
 //
 // An error of a writing method (Commit, Grant, Revoke) other than ErrClosed
 // and ErrLeaseGone leaves open whether the write took effect. Every method
-// returns soon after its context ends.
+// returns soon after its context ends, with an error that matches the
+// context's; a context without a deadline may wait for an unreachable store
+// forever.
 type Store interface {
 	// Get returns the entry under key and reports whether there is one.
 	Get(ctx context.Context, key string) (Entry, bool, error)
@@ -41,13 +43,14 @@ type Store interface {
 	List(ctx context.Context, prefix string) (Snapshot, error)
 	// Commit applies all operations of t at one revision when all its
 	// conditions hold, and none otherwise. A put that is bound to a lease that
-	// is gone fails with ErrLeaseGone and applies nothing. A transaction that
-	// names a key in two operations is refused.
+	// is gone fails with ErrLeaseGone and applies nothing; when the conditions do
+	// not hold, leases do not matter. What Txn.Validate refuses is refused.
 	Commit(ctx context.Context, t Txn) (Result, error)
 	// Watch reports the changes under prefix with revisions above after, in
 	// order and without gaps; changes of one revision arrive in one Batch. The
 	// channel is closed after a Batch with an error, and when ctx ends. The
-	// reader must keep reading.
+	// reader must keep reading: it never holds up the store, but one that falls
+	// far behind gets ErrCompacted.
 	Watch(ctx context.Context, prefix string, after int64) <-chan Batch
 	// Grant makes a lease that ends ttl after its last renewal. Stores may
 	// round ttl up to whole seconds; the granted value is in the Lease.
@@ -57,7 +60,8 @@ type Store interface {
 	// Revoke ends a lease and deletes the entries bound to it. Revoking a lease
 	// that is gone is no error.
 	Revoke(ctx context.Context, id LeaseID) error
-	// Close releases what the store holds. Leases are left to expire.
+	// Close releases what the store holds, and ends watches with ErrClosed.
+	// Leases are left to expire. Closing twice is no error.
 	Close() error
 }
 
@@ -120,7 +124,7 @@ func Absent(key string) Cond { return Cond{Kind: CondAbsent, Key: key} }
 func Present(key string) Cond { return Cond{Kind: CondPresent, Key: key} }
 
 // CreatedAt holds while the key exists since exactly this revision, which
-// tells one life of the key from a later one.
+// tells one life of the key from a later one. No key exists since revision 0.
 func CreatedAt(key string, revision int64) Cond {
 	return Cond{Kind: CondCreatedAt, Key: key, Revision: revision}
 }
@@ -163,11 +167,14 @@ type Result struct {
 	Revision int64
 }
 
-// Batch is what a watch delivers: the changes of one or more revisions, or an
-// error after which the channel is closed.
+// Batch is what a watch delivers: the changes of one or more revisions, the
+// mere news that there were none up to Revision, or an error after which the
+// channel is closed.
 type Batch struct {
 	Events []Event
-	// Revision is the highest revision that the batch is complete for.
+	// Revision is the highest revision that the batch is known to be complete
+	// for: at least that of its last event. The store's may be higher, as
+	// changes under other prefixes are not reported.
 	Revision int64
 	Err      error
 }

@@ -20,6 +20,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 )
 
@@ -33,7 +34,7 @@ const (
 // Server is a running etcd server. Make one with Start.
 type Server struct {
 	etcd    *embed.Etcd
-	clients *grpc.Server
+	clients *grpc.Server // nil until it serves
 	url     string
 	unlock  func() error
 	scratch string // a folder to remove at the end
@@ -78,10 +79,13 @@ func (s *Server) start(ctx context.Context, dir string, o options) error {
 		return err
 	}
 	logs := newLogCore(o.logger)
-	cfg, err := s.config(filepath.Join(dir, "etcd"), o, zap.New(logs))
+	// Where etcd would end the process without a word, it panics with one.
+	cfg, err := config(filepath.Join(dir, "etcd"), o, zap.New(logs, zap.WithFatalHook(zapcore.WriteThenPanic)))
 	if err != nil {
 		return err
 	}
+	serving := make(chan *grpc.Server, 1)
+	cfg.ServiceRegister = func(gs *grpc.Server) { serving <- gs }
 	if s.etcd, err = embed.StartEtcd(cfg); err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func (s *Server) start(ctx context.Context, dir string, o options) error {
 	// knows where it is; so nobody can take the port in between.
 	s.url = "http://" + s.etcd.Clients[0].Addr().String()
 	select {
-	case <-s.etcd.Server.ReadyNotify():
+	case s.clients = <-serving:
 		logs.serving()
 		return nil
 	case err := <-s.etcd.Err():
@@ -118,7 +122,7 @@ func (s *Server) lock(dir string) error {
 }
 
 // config is etcd's configuration: one durable member that talks to nobody.
-func (s *Server) config(dir string, o options, logger *zap.Logger) (*embed.Config, error) {
+func config(dir string, o options, logger *zap.Logger) (*embed.Config, error) {
 	client, err := url.Parse("http://" + o.clientAddress)
 	if err != nil {
 		return nil, fmt.Errorf("client address %q: %w", o.clientAddress, err)
@@ -139,7 +143,6 @@ func (s *Server) config(dir string, o options, logger *zap.Logger) (*embed.Confi
 	cfg.QuotaBackendBytes = o.quota
 	cfg.EnableGRPCGateway = false
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger)
-	cfg.ServiceRegister = func(gs *grpc.Server) { s.clients = gs }
 	return cfg, nil
 }
 
@@ -171,13 +174,12 @@ func (s *Server) Close() error {
 
 // stop ends etcd.
 func (s *Server) stop() {
-	select {
-	case <-s.etcd.Server.ReadyNotify():
+	if s.clients != nil {
 		// etcd waits seconds for open watches to end by themselves. They do not.
-		if s.clients != nil {
-			s.clients.Stop()
-		}
-	default: // nobody was served yet
+		s.clients.Stop()
+	} else {
+		// etcd waits until it serves before it stops, which may never be.
+		s.etcd.Server.Stop()
 	}
 	s.etcd.Close()
 }

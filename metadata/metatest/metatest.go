@@ -61,9 +61,7 @@ func (c config) run(t *testing.T, group string, open func(testing.TB) metadata.S
 					synctest.Test(t, body)
 					return
 				}
-				if !test.alone {
-					t.Parallel()
-				}
+				t.Parallel()
 				body(t)
 			})
 		}
@@ -72,9 +70,8 @@ func (c config) run(t *testing.T, group string, open func(testing.TB) metadata.S
 
 // test is one test of the suite.
 type test struct {
-	name  string
-	run   func(*env)
-	alone bool
+	name string
+	run  func(*env)
 }
 
 func tests() []test {

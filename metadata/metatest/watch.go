@@ -24,7 +24,7 @@ func watchTests() []test {
 }
 
 func compactingTests() []test {
-	return []test{{name: "WatchCompacted", run: testWatchCompacted, alone: true}}
+	return []test{{name: "WatchCompacted", run: testWatchCompacted}}
 }
 
 // watcher reads a watch and checks what every watch promises.
