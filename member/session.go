@@ -41,8 +41,9 @@ const (
 type Config struct {
 	Store metadata.Store
 	Space metadata.Space
-	// Member describes the node. Join fills in Session, the revisions and the
-	// lease.
+	// Member describes the node. Join fills in the revisions and the lease, and
+	// Session unless it is set already to what NewID returned: a node's link
+	// speaks in the session's name before the session is a member.
 	Member Member
 	// TTL is how long the session outlives its last renewal; 0 is DefaultTTL.
 	// The store may round it up.
@@ -81,6 +82,10 @@ type Session struct {
 	work sync.WaitGroup
 }
 
+// NewID returns a name for a new session: 26 characters of base32, 130 random
+// bits.
+func NewID() string { return strings.ToLower(rand.Text()) }
+
 // Join makes this node a member: it takes a lease, writes the member key bound
 // to it, and keeps the lease alive until Close. ctx bounds the joining only.
 // When Join fails, what it may have written ends with the lease.
@@ -101,7 +106,9 @@ func Join(ctx context.Context, cfg Config) (*Session, error) {
 		cfg.Clock = SystemClock()
 	}
 	self := cfg.Member
-	self.Session = strings.ToLower(rand.Text())
+	if self.Session == "" {
+		self.Session = NewID()
+	}
 	value, err := self.Encode()
 	if err != nil {
 		return nil, err
@@ -155,7 +162,7 @@ func start(ctx context.Context, cfg Config, self Member, lease metadata.Lease, s
 	return s
 }
 
-// ID is the session's name: 26 characters of base32, 130 random bits.
+// ID is the session's name.
 func (s *Session) ID() string { return s.id }
 
 // Lease is what the session's keys are bound to.
