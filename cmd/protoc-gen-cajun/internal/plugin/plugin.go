@@ -1,0 +1,44 @@
+// Package plugin is protoc-gen-cajun without the process around it.
+package plugin
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/compiler/protogen"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/pluginpb"
+
+	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/render"
+	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/schema"
+)
+
+// DefaultPackageSuffix is appended to the name of the messages' package to
+// name the package of the generated code.
+const DefaultPackageSuffix = "cajun"
+
+// Generate adds to gen one Go file for each proto file that declares actors.
+// An empty packageSuffix puts them into the package of the messages. The error
+// lists everything that is wrong with the proto files, one line each, as
+// file:line:column and a sentence; nothing is generated then.
+func Generate(gen *protogen.Plugin, packageSuffix string) error {
+	gen.SupportedFeatures = uint64(pluginpb.CodeGeneratorResponse_FEATURE_PROTO3_OPTIONAL |
+		pluginpb.CodeGeneratorResponse_FEATURE_SUPPORTS_EDITIONS)
+	gen.SupportedEditionsMinimum = descriptorpb.Edition_EDITION_PROTO2
+	gen.SupportedEditionsMaximum = descriptorpb.Edition_EDITION_2024
+
+	files, err := schema.Read(gen, packageSuffix)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		source, err := render.File(file)
+		if err != nil {
+			return fmt.Errorf("%s: cannot write its Go code: %w", file.Source, err)
+		}
+		out := gen.NewGeneratedFile(file.Output, protogen.GoImportPath(file.Package.Path))
+		if _, err := out.Write(source); err != nil {
+			return fmt.Errorf("%s: %w", file.Output, err)
+		}
+	}
+	return nil
+}

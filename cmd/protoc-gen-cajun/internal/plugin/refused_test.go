@@ -1,0 +1,129 @@
+package plugin
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	cajunv1 "github.com/cajun-go/cajun/gen/cajun/v1"
+)
+
+// TestRefused compares everything that is said about each file below
+// testdata/proto/refused with the .want file beside it.
+func TestRefused(t *testing.T) {
+	set := descriptors(t)
+	for _, name := range sources(t, "refused") {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".proto"), func(t *testing.T) {
+			suffix := DefaultPackageSuffix
+			if strings.HasSuffix(name, "/same_package.proto") {
+				suffix = ""
+			}
+			resp := run(t, set, suffix, name)
+			if len(resp.GetFile()) > 0 {
+				t.Errorf("generated %s beside the error", resp.GetFile()[0].GetName())
+			}
+			got := resp.GetError() + "\n"
+			golden := filepath.Join("testdata/proto", strings.TrimSuffix(name, ".proto")+".want")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatalf("%v; run with -update", err)
+			}
+			if got != string(want) {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestRefusedTogether checks that one run reports what is wrong with every
+// file, and with files of one package against each other.
+func TestRefusedTogether(t *testing.T) {
+	got := run(t, descriptors(t), DefaultPackageSuffix, "refused/go_names.proto", "refused/counts.proto", "golden/bank/v1/bank.proto").GetError()
+	counts, names := strings.Index(got, "refused/counts.proto:"), strings.Index(got, "refused/go_names.proto:")
+	if counts < 0 || names < counts {
+		t.Errorf("want the problems of both files, in their order; got\n%s", got)
+	}
+}
+
+func TestRefusedWithoutSourcePositions(t *testing.T) {
+	set := descriptors(t)
+	for _, file := range set.GetFile() {
+		file.SourceCodeInfo = nil
+	}
+	const want = "refused/not_an_actor.proto: Ping sets"
+	if got := run(t, set, DefaultPackageSuffix, "refused/not_an_actor.proto").GetError(); !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q and so on", got, want)
+	}
+}
+
+// TestRefusedWithCoarsePositions drives the plugin with the positions that
+// protoc gives, which locates an option as a whole.
+func TestRefusedWithCoarsePositions(t *testing.T) {
+	set := descriptors(t)
+	for _, file := range set.GetFile() {
+		var coarse []*descriptorpb.SourceCodeInfo_Location
+		for _, loc := range file.GetSourceCodeInfo().GetLocation() {
+			if p := loc.GetPath(); len(p) < 5 || p[0] != 6 || p[2] != 3 {
+				coarse = append(coarse, loc)
+			}
+		}
+		file.SourceCodeInfo.Location = coarse
+	}
+	const want = "refused/counts.proto:10:10: Counts: mailbox_capacity"
+	if got := run(t, set, DefaultPackageSuffix, "refused/counts.proto").GetError(); !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q and so on", got, want)
+	}
+}
+
+// TestRefusesWhatItDoesNotKnow feeds options of a later version.
+func TestRefusesWhatItDoesNotKnow(t *testing.T) {
+	later := protowire.AppendVarint(protowire.AppendTag(nil, 1000, protowire.VarintType), 1)
+	tests := []struct {
+		name   string
+		change func(*cajunv1.Actor, *cajunv1.Method)
+		want   string
+	}{
+		{"field of the actor", func(a *cajunv1.Actor, _ *cajunv1.Method) { a.ProtoReflect().SetUnknown(later) },
+			"golden/bank/v1/bank.proto:31:10: Account: (cajun.v1.actor) sets a field that this protoc-gen-cajun does not know"},
+		{"field of the retry", func(_ *cajunv1.Actor, m *cajunv1.Method) { m.Retry.ProtoReflect().SetUnknown(later) },
+			"golden/bank/v1/bank.proto:43:12: Account.Deposit: (cajun.v1.method) sets a field that this protoc-gen-cajun does not know"},
+		{"level", func(_ *cajunv1.Actor, m *cajunv1.Method) { m.Delivery = 9 },
+			"golden/bank/v1/bank.proto:44:7: Account.Deposit: delivery 9 is a level that this protoc-gen-cajun does not know"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			set := descriptors(t)
+			account := service(t, set, "golden/bank/v1/bank.proto", "Account")
+			actor := proto.GetExtension(account.GetOptions(), cajunv1.E_Actor).(*cajunv1.Actor)
+			method := proto.GetExtension(account.GetMethod()[0].GetOptions(), cajunv1.E_Method).(*cajunv1.Method)
+			test.change(actor, method)
+			if got := run(t, set, DefaultPackageSuffix, "golden/bank/v1/bank.proto").GetError(); !strings.HasPrefix(got, test.want) {
+				t.Errorf("got %q, want %q and so on", got, test.want)
+			}
+		})
+	}
+}
+
+func service(t *testing.T, set *descriptorpb.FileDescriptorSet, file string, name protoreflect.Name) *descriptorpb.ServiceDescriptorProto {
+	t.Helper()
+	for _, f := range set.GetFile() {
+		for _, s := range f.GetService() {
+			if f.GetName() == file && s.GetName() == string(name) {
+				return s
+			}
+		}
+	}
+	t.Fatalf("no service %s in %s", name, file)
+	return nil
+}

@@ -1,0 +1,88 @@
+package render
+
+import (
+	"strings"
+
+	"github.com/dave/jennifer/jen"
+)
+
+// width is how long a comment line becomes, slashes included.
+const width = 79
+
+// comment writes the paragraphs that are not empty, with a blank line between
+// them. Each is lines with their slashes.
+func comment(g *jen.Group, paragraphs ...[]string) {
+	first := true
+	for _, lines := range paragraphs {
+		if len(lines) == 0 {
+			continue
+		}
+		if !first {
+			g.Comment("//")
+		}
+		first = false
+		for _, line := range lines {
+			g.Comment(line)
+		}
+	}
+}
+
+// deprecated is the paragraph by which Go tools know what is deprecated; none
+// when the author's own comment has one, or nothing is deprecated.
+func deprecated(is bool, source, own string) []string {
+	if !is || hasDeprecation(own) {
+		return nil
+	}
+	return wrap("Deprecated: declared so in " + source + ".")
+}
+
+// ownDeprecation is the author's paragraph about the deprecation, for the
+// declarations that do not repeat the whole comment.
+func ownDeprecation(own string) []string {
+	var lines []string
+	for _, line := range commentLines(own) {
+		switch {
+		case strings.HasPrefix(line, "// Deprecated: "):
+			lines = []string{line}
+		case lines != nil && line == "//":
+			return lines
+		case lines != nil:
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func hasDeprecation(own string) bool { return ownDeprecation(own) != nil }
+
+// commentLines turns a proto comment into Go comment lines. Every line gets a
+// space after the slashes, so that none can become a directive to Go tools.
+func commentLines(text string) []string {
+	text = strings.TrimRight(text, " \t\r\n")
+	if text == "" {
+		return nil
+	}
+	var lines []string
+	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.TrimRight(line, " \t\r")
+		if line != "" && line[0] != ' ' && line[0] != '\t' {
+			line = " " + line
+		}
+		lines = append(lines, "//"+line)
+	}
+	return lines
+}
+
+// wrap breaks text into comment lines at spaces.
+func wrap(text string) []string {
+	var lines []string
+	line := "//"
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+1+len(word) > width && line != "//" {
+			lines = append(lines, line)
+			line = "//"
+		}
+		line += " " + word
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,53 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestDurationIsWrittenInItsLargestUnit(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Nanosecond:               "time.Nanosecond",
+		1500 * time.Microsecond:       "1500 * time.Microsecond",
+		time.Second + time.Nanosecond: "1000000001 * time.Nanosecond",
+		90 * time.Second:              "90 * time.Second",
+		time.Minute:                   "time.Minute",
+		48 * time.Hour:                "48 * time.Hour",
+	} {
+		if got := fmt.Sprintf("%#v", duration(d)); got != want {
+			t.Errorf("duration(%v) = %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestCommentLinesNeverBecomeDirectives(t *testing.T) {
+	got := commentLines("go:build ignore\n\n plain  \r\n\tcode\nnolint\n\n")
+	want := []string{"// go:build ignore", "//", "// plain", "//\tcode", "// nolint"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := commentLines(" \n"); got != nil {
+		t.Errorf("an empty comment gave %q", got)
+	}
+}
+
+func TestOwnDeprecationIsOneParagraph(t *testing.T) {
+	got := ownDeprecation(" Does things.\n\n Deprecated: use\n other things.\n\n And more.\n")
+	want := []string{"// Deprecated: use", "// other things."}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := ownDeprecation(" Is not Deprecated: at all.\n"); got != nil {
+		t.Errorf("a mention in a sentence gave %q", got)
+	}
+}
+
+func TestWrapKeepsLongWords(t *testing.T) {
+	long := "a-word-that-is-longer-than-a-line-may-be-and-has-no-space-in-it-to-break-it-at-all-anywhere"
+	got := wrap("short " + long + " short")
+	if want := []string{"// short", "// " + long, "// short"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

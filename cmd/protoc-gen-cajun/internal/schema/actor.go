@@ -1,0 +1,77 @@
+package schema
+
+import (
+	"google.golang.org/protobuf/compiler/protogen"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	cajunv1 "github.com/cajun-go/cajun/gen/cajun/v1"
+)
+
+// The field numbers of cajun.v1.Actor, for source positions.
+const (
+	actorState           = 1
+	actorDelivery        = 2
+	actorIdleTimeout     = 3
+	actorMailboxCapacity = 4
+	actorShards          = 5
+	actorAliases         = 6
+)
+
+const (
+	// maxShards bounds what a cluster has to agree on for one kind.
+	maxShards = 1 << 16
+	// maxInt is the largest count that fits Go's int on every platform.
+	maxInt = 1<<31 - 1
+)
+
+func (r *reader) actor(file *protogen.File, service *protogen.Service, options *cajunv1.Actor) *Actor {
+	in := where{r, file.Desc, string(service.Desc.Name()), func(fields ...int32) protoreflect.SourcePath {
+		return actorOption(service, fields...)
+	}}
+	in.refuseUnknown(options)
+	a := &Actor{
+		FullName:        string(service.Desc.FullName()),
+		GoName:          service.GoName,
+		Comment:         string(service.Comments.Leading),
+		Deprecated:      isDeprecated(service),
+		State:           r.state(in, options.GetState()),
+		Aliases:         options.GetAliases(),
+		Delivery:        in.level(options.GetDelivery(), actorDelivery),
+		IdleTimeout:     in.timeout(options.GetIdleTimeout(), "idle_timeout", actorIdleTimeout),
+		MailboxCapacity: options.GetMailboxCapacity(),
+		Shards:          options.GetShards(),
+	}
+	if a.MailboxCapacity > maxInt {
+		in.refuse(in.option(actorMailboxCapacity), "mailbox_capacity %d is more than any node can hold: write at most %d, or leave it out for 1024",
+			a.MailboxCapacity, maxInt)
+	}
+	if a.Shards > maxShards {
+		in.refuse(in.option(actorShards), "shards %d is out of range: write 1 to %d, or leave it out for 1024", a.Shards, maxShards)
+	}
+	for _, method := range service.Methods {
+		a.Methods = append(a.Methods, r.method(file, method, a))
+	}
+	return a
+}
+
+// state resolves the message that holds the durable state; nil without one.
+func (r *reader) state(in where, name string) *Message {
+	if name == "" {
+		return nil
+	}
+	if m, ok := r.messages[protoreflect.FullName(name)]; ok && !m.Desc.IsMapEntry() {
+		state := r.message(m)
+		return &state
+	}
+	sibling := in.file.Package().Append(protoreflect.Name(name))
+	if len(name) > 0 && name[0] == '.' {
+		sibling = protoreflect.FullName(name[1:])
+	}
+	if _, ok := r.messages[sibling]; ok {
+		in.refuse(in.option(actorState), "state %q is not a full message name: write %q", name, sibling)
+		return nil
+	}
+	in.refuse(in.option(actorState), "state %q is no message that this file can see: write the full name of a message, such as %q, and import the file that declares it",
+		name, in.file.Package().Append(protoreflect.Name(in.subject+"State")))
+	return nil
+}
