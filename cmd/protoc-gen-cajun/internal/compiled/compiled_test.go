@@ -21,7 +21,6 @@ import (
 	namesv1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/names/v1"
 	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/names/v1/namesv1cajun"
 	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/proto2/v1/oldv1cajun"
-	samev1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/samepackage/v1"
 )
 
 // An actor that has none of its methods yet satisfies its interface.
@@ -55,7 +54,6 @@ var (
 	_ func(func(*cajun.Self, *namesv1.T) (a, error)) cajun.Option                 = namesv1cajun.HostA[a]
 	_ func(func(*cajun.Self) (lower, error)) cajun.Option                         = namesv1cajun.HostLower[lower]
 	_ func(func(*cajun.Self, *structpb.Struct) (foreign, error)) cajun.Option     = foreignv1cajun.HostForeign[foreign]
-	_ func(cajun.Caller, string) samev1.RoomPid                                   = samev1.NewRoomPid
 )
 
 func TestKindsAreFullNames(t *testing.T) {
@@ -68,7 +66,6 @@ func TestKindsAreFullNames(t *testing.T) {
 		namesv1cajun.LowerKind:     "golden.names.v1.lower",
 		namesv1cajun.SecondKind:    "golden.names.v1.Second",
 		oldv1cajun.OldKind:         "golden.proto2.v1.Old",
-		samev1.RoomKind:            "golden.samepackage.v1.Room",
 	} {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -126,7 +126,7 @@ func (r *reader) orSeparate(other declaration) string {
 func declareMessages(taken map[string]declaration, file *protogen.File) {
 	declareEnums(taken, file, file.Enums)
 	for _, x := range file.Extensions {
-		taken["E_"+x.GoName] = declaration{"extension " + string(x.Desc.Name()), file, x.Location.Path}
+		taken["E_"+x.GoName] = declaration{"extension " + string(x.Desc.Name()), file, name(x.Location.Path)}
 	}
 	var walk func([]*protogen.Message)
 	walk = func(messages []*protogen.Message) {
