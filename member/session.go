@@ -71,8 +71,7 @@ type Session struct {
 	standing atomic.Pointer[standing]
 	mu       sync.Mutex // transitions of standing
 
-	update chan struct{} // one token: whoever holds it writes or revokes
-	self   atomic.Pointer[Member]
+	self atomic.Pointer[Member] // as last written
 	// settled says that Close has no lease left to revoke.
 	settled atomic.Bool
 
@@ -148,11 +147,9 @@ func start(ctx context.Context, cfg Config, self Member, lease metadata.Lease, s
 		key:     cfg.Space.Member(self.Session),
 		created: self.Created,
 		id:      self.Session,
-		update:  make(chan struct{}, 1),
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
-	s.update <- struct{}{}
 	s.self.Store(&self)
 	s.standing.Store(&standing{state: State{Phase: Active}, grant: sent, changed: make(chan struct{})})
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -201,10 +198,6 @@ func (s *Session) Err() error {
 // altered. An error other than ErrLost and ErrClosed leaves open whether the
 // record changed; Update may then be called again.
 func (s *Session) Update(ctx context.Context, change func(*Member)) error {
-	if err := s.acquire(ctx); err != nil {
-		return err
-	}
-	defer s.release()
 	for {
 		if st := s.standing.Load(); st.state.Phase == Lost || st.state.Phase == Closed {
 			return st.err
@@ -236,8 +229,18 @@ func (s *Session) Update(ctx context.Context, change func(*Member)) error {
 		}
 		if res.Applied {
 			m.Modified = res.Revision
-			s.self.Store(&m)
+			s.remember(&m)
 			return nil
+		}
+	}
+}
+
+// remember keeps m as the own record, unless a later one is known.
+func (s *Session) remember(m *Member) {
+	for {
+		known := s.self.Load()
+		if known.Modified >= m.Modified || s.self.CompareAndSwap(known, m) {
+			return
 		}
 	}
 }
@@ -262,10 +265,6 @@ func (s *Session) readOwnKey(ctx context.Context) (metadata.Entry, error) {
 func (s *Session) Close(ctx context.Context) error {
 	s.end(Closed, ErrClosed)
 	s.work.Wait()
-	if err := s.acquire(ctx); err != nil {
-		return err
-	}
-	defer s.release()
 	if s.settled.Load() {
 		return nil
 	}
@@ -284,15 +283,3 @@ func (s *Session) Abandon() {
 	s.end(Closed, ErrClosed)
 	s.work.Wait()
 }
-
-// acquire takes the right to write the session's record.
-func (s *Session) acquire(ctx context.Context) error {
-	select {
-	case <-s.update:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("member: waiting for another change of the session: %w", context.Cause(ctx))
-	}
-}
-
-func (s *Session) release() { s.update <- struct{}{} }
