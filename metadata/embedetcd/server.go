@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -89,9 +91,7 @@ func (s *Server) start(ctx context.Context, dir string, o options) error {
 	if s.etcd, err = embed.StartEtcd(cfg); err != nil {
 		return err
 	}
-	// The listener was bound once, to port 0 if the port is free to choose, and
-	// knows where it is; so nobody can take the port in between.
-	s.url = "http://" + s.etcd.Clients[0].Addr().String()
+	s.url = "http://" + dialAddress(o.clientAddress, s.etcd.Clients[0].Addr())
 	select {
 	case s.clients = <-serving:
 		logs.serving()
@@ -101,6 +101,22 @@ func (s *Server) start(ctx context.Context, dir string, o options) error {
 	case <-ctx.Done():
 		return fmt.Errorf("etcd was not ready in time: %w", ctx.Err())
 	}
+}
+
+// dialAddress is where a client of this host connects. The port is the one
+// that the listener got when it was bound, and still holds: nobody can take it
+// in between. The host is as asked for, except that one listens on all
+// addresses but dials one.
+func dialAddress(asked string, bound net.Addr) string {
+	host, _, _ := net.SplitHostPort(asked) // check has seen to it
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip.Is6() {
+			host = "::1"
+		}
+	}
+	_, port, _ := net.SplitHostPort(bound.String())
+	return net.JoinHostPort(host, port)
 }
 
 // lock keeps two servers off one folder. etcd itself would wait for the other
