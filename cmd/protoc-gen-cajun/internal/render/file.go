@@ -44,7 +44,7 @@ func File(f *schema.File) ([]byte, error) {
 	if err := out.Render(&source); err != nil {
 		return nil, err
 	}
-	return source.Bytes(), nil
+	return groupImports(source.Bytes()), nil
 }
 
 // listActors is "A", "A and B", "A, B and C".

@@ -78,3 +78,27 @@ func aliases(f *schema.File) map[string]string {
 	}
 	return chosen
 }
+
+// groupImports puts a blank line between the standard library and the rest of
+// the sorted import block, as people do and the writer cannot.
+func groupImports(source []byte) []byte {
+	const begin, end = "\nimport (\n", "\n)\n"
+	head, rest, ok := strings.Cut(string(source), begin)
+	if !ok {
+		return source
+	}
+	block, tail, _ := strings.Cut(rest, end)
+	var standard, others []string
+	for line := range strings.SplitSeq(block, "\n") {
+		_, path, _ := strings.Cut(line, `"`)
+		if domain, _, _ := strings.Cut(path, "/"); strings.Contains(domain, ".") {
+			others = append(others, line)
+		} else {
+			standard = append(standard, line)
+		}
+	}
+	if len(standard) > 0 && len(others) > 0 {
+		standard = append(standard, "")
+	}
+	return []byte(head + begin + strings.Join(append(standard, others...), "\n") + end + tail)
+}

@@ -7,6 +7,7 @@ package greeterv1cajun
 
 import (
 	"context"
+
 	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
 	cajun "github.com/cajun-go/cajun/runtime"
 )

@@ -5,6 +5,7 @@ package samev1
 
 import (
 	"context"
+
 	cajun "github.com/cajun-go/cajun/runtime"
 )
 

@@ -12,10 +12,11 @@ package bankv1cajun
 
 import (
 	"context"
+	"time"
+
 	bankv1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/bank/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
-	"time"
 )
 
 // Code and runtime have to fit: where this does not compile, update the module

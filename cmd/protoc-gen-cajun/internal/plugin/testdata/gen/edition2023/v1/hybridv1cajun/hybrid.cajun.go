@@ -7,6 +7,7 @@ package hybridv1cajun
 
 import (
 	"context"
+
 	hybridv1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/edition2023/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"

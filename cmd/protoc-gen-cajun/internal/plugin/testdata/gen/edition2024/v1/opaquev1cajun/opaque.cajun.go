@@ -7,6 +7,7 @@ package opaquev1cajun
 
 import (
 	"context"
+
 	opaquev1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/edition2024/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"

@@ -7,6 +7,7 @@ package foreignv1cajun
 
 import (
 	"context"
+
 	context_2 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/foreign/context/v1"
 	context_3 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/foreign/context2/v1"
 	req_2 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/foreign/req/v1"

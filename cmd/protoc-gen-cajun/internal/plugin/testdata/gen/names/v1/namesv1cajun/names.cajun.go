@@ -7,6 +7,7 @@ package namesv1cajun
 
 import (
 	"context"
+
 	namesv1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/names/v1"
 	cajun "github.com/cajun-go/cajun/runtime"
 )

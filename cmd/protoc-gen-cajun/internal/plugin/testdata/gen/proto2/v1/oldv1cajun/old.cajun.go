@@ -7,6 +7,7 @@ package oldv1cajun
 
 import (
 	"context"
+
 	oldv1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/proto2/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
