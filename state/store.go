@@ -138,6 +138,9 @@ type FencedError struct {
 }
 
 func (e *FencedError) Error() string {
+	if e.Current == (Fence{}) {
+		return fmt.Sprintf("state: shard %s was never sealed: seal it first", e.Shard)
+	}
 	return fmt.Sprintf("state: shard %s is fenced: epoch %d of session %q holds it", e.Shard, e.Current.Epoch, e.Current.Session)
 }
 

@@ -1,8 +1,7 @@
 // Package etcdstate keeps actor state in etcd.
 //
-// Every method sends one etcd transaction, and Seal one per 100 shards. A
-// transaction is sent once: see send for what the etcd client repeats by
-// itself.
+// Every method sends one etcd transaction, and Seal one per 100 shards. No
+// transaction that may have been applied is sent again.
 package etcdstate
 
 import (
@@ -32,7 +31,8 @@ var _ state.Store = (*Store)(nil)
 
 // New returns the store under prefix, such as "/cajun/prod/": at most 128
 // bytes that end with a slash. It sends nothing. The client stays the
-// caller's, who closes it after the store.
+// caller's, who closes it after the store. Its connection is used directly, so
+// a wrapper that was put around client.KV has no effect here.
 //
 // A client with a gRPC retry policy of its own (by Config.DialOptions) must
 // not repeat etcdserverpb.KV/Txn: a commit that is applied and then repeated
@@ -44,7 +44,7 @@ func New(client *clientv3.Client, prefix string) (*Store, error) {
 	case !strings.HasSuffix(prefix, "/") || len(prefix) > maxPrefix:
 		return nil, fmt.Errorf(`state: prefix %q: use one like "/cajun/prod/", at most %d bytes and ending with a slash`, prefix, maxPrefix)
 	}
-	return newStore(client.KV, prefix), nil
+	return newStore(newOnceKV(client), prefix), nil
 }
 
 func newStore(kv clientv3.KV, prefix string) *Store {
@@ -83,15 +83,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// send sends a transaction once.
-//
-// What the etcd client (v3.7) repeats by itself was checked, as a repeated
-// commit would be refused by its own first attempt and then be reported as a
-// conflict although it was applied. It repeats a transaction, read-only ones
-// included, only after answers that say that no attempt reached the key-value
-// store: the member is a learner, the auth token is stale, or there was no
-// connection to send on. gRPC repeats only streams that the server says it
-// never began. Lost connections, timeouts and lost leaders are returned.
+// send sends a transaction once; see onceKV for what that takes.
 func (s *Store) send(ctx context.Context, txn clientv3.Op) (*clientv3.TxnResponse, error) {
 	resp, err := s.kv.Do(ctx, txn)
 	if err == nil {

@@ -196,12 +196,12 @@ func (w *walk) stepLoad(step int, a state.Actor, wrong float64) {
 	want, wantErr := w.load(a, f)
 	w.same(step, what, err, wantErr)
 	if diff := diffSnapshots(got, want); diff != "" {
-		w.Fatalf("step %d: %s: %s", step, what, diff)
+		w.Fatalf("step %d: %q: %s", step, what, diff)
 	}
 }
 
 func (w *walk) same(step int, what string, got, want error) {
 	if !reflect.DeepEqual(got, want) {
-		w.Fatalf("step %d: %s = %v, want %v", step, what, got, want)
+		w.Fatalf("step %d: %q = %v, want %v", step, what, got, want)
 	}
 }
