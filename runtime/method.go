@@ -2,8 +2,13 @@ package cajun
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -14,6 +19,13 @@ import (
 // version of this surface does not compile: update the module and the plugin
 // together.
 const GeneratedV1 = true
+
+// Defaults of what a kind declares.
+const (
+	DefaultIdleTimeout     = 60 * time.Second
+	DefaultMailboxCapacity = 1024
+	DefaultShards          = 1024
+)
 
 // Kind describes an actor kind as its proto service declares it. Generated
 // code makes one per service; it is not modified after that. Zero fields stand
@@ -51,59 +63,208 @@ type MethodOptions struct {
 	KeyField protoreflect.FieldNumber
 }
 
+// methodSpec is what caller and host know of a method.
+type methodSpec struct {
+	kind   *Kind
+	name   string
+	oneWay bool
+	opts   MethodOptions
+	// request and reply are the types of the messages; reply is nil for
+	// one-way methods.
+	request, reply protoreflect.MessageType
+}
+
+// declared returns the level that the method or its service declares. A
+// service-wide EXACTLY_ONCE makes a method without side effects AT_LEAST_ONCE:
+// it has no effect to deduplicate.
+func (s *methodSpec) declared(node guarantee.Level) guarantee.Level {
+	level := guarantee.Resolve(guarantee.Unspecified, s.opts.Delivery, s.kind.Delivery, node)
+	if s.opts.NoSideEffects {
+		level = min(level, guarantee.AtLeastOnce)
+	}
+	return level
+}
+
+// path names the method in messages.
+func (s *methodSpec) path() string { return s.kind.Name + "/" + s.name }
+
 // Method is a method with a reply, as generated code calls and hosts it.
 type Method[Req, Res proto.Message] struct{ spec methodSpec }
 
 // OneWay is a method without a reply.
 type OneWay[Req proto.Message] struct{ spec methodSpec }
 
-type methodSpec struct {
-	kind *Kind
-	name string
-	opts MethodOptions
-}
-
 // NewMethod describes the method name of kind.
 func NewMethod[Req, Res proto.Message](kind *Kind, name string, opts MethodOptions) *Method[Req, Res] {
-	return &Method[Req, Res]{spec: methodSpec{kind: kind, name: name, opts: opts}}
+	return &Method[Req, Res]{methodSpec{kind: kind, name: name, opts: opts, request: typeOf[Req](), reply: typeOf[Res]()}}
 }
 
 // NewOneWay describes the one-way method name of kind.
 func NewOneWay[Req proto.Message](kind *Kind, name string, opts MethodOptions) *OneWay[Req] {
-	return &OneWay[Req]{spec: methodSpec{kind: kind, name: name, opts: opts}}
+	return &OneWay[Req]{methodSpec{kind: kind, name: name, opts: opts, oneWay: true, request: typeOf[Req]()}}
 }
 
-// Call calls the method of the actor that p names.
+// typeOf returns the message type of a generated message's Go type.
+func typeOf[M proto.Message]() protoreflect.MessageType {
+	var none M
+	return none.ProtoReflect().Type()
+}
+
+// Call calls the method of the actor that p names and returns its reply. The
+// error is always a *connect.Error; OutcomeOf tells what it means for the
+// call's effects.
 func (m *Method[Req, Res]) Call(ctx context.Context, p Pid, req Req) (Res, error) {
-	panic("under construction")
+	reply, err := invoke(ctx, p, &m.spec, req)
+	if err != nil {
+		var none Res
+		return none, err
+	}
+	return reply.(Res), nil
 }
 
-// Send calls the one-way method of the actor that p names.
+// Send calls the one-way method of the actor that p names. At AT_MOST_ONCE nil
+// means that the call was handed over, and nothing more.
 func (m *OneWay[Req]) Send(ctx context.Context, p Pid, req Req) error {
-	panic("under construction")
+	_, err := invoke(ctx, p, &m.spec, req)
+	return err
 }
 
 // Handler binds a method to the function of the actor type A that serves it.
-type Handler[A any] struct{ spec methodSpec }
+type Handler[A any] struct{ method hostedMethod }
+
+// hostedMethod is a method that this node can run.
+type hostedMethod struct {
+	spec   *methodSpec
+	invoke func(actor any, ctx context.Context, req proto.Message) (proto.Message, error)
+}
 
 // Handle serves m with fn.
 func Handle[A any, Req, Res proto.Message](m *Method[Req, Res], fn func(A, context.Context, Req) (Res, error)) Handler[A] {
-	return Handler[A]{spec: m.spec}
+	return Handler[A]{hostedMethod{spec: &m.spec, invoke: func(actor any, ctx context.Context, req proto.Message) (proto.Message, error) {
+		return fn(actor.(A), ctx, req.(Req))
+	}}}
 }
 
 // HandleOneWay serves m with fn.
 func HandleOneWay[A any, Req proto.Message](m *OneWay[Req], fn func(A, context.Context, Req) error) Handler[A] {
-	return Handler[A]{spec: m.spec}
+	return Handler[A]{hostedMethod{spec: &m.spec, invoke: func(actor any, ctx context.Context, req proto.Message) (proto.Message, error) {
+		return nil, fn(actor.(A), ctx, req.(Req))
+	}}}
+}
+
+func (m *hostedMethod) newRequest() proto.Message { return m.spec.request.New().Interface() }
+
+func (m *hostedMethod) newReply() proto.Message { return m.spec.reply.New().Interface() }
+
+// checkReply refuses a reply that is nil: no caller could tell it from a bug
+// on the way.
+func (m *hostedMethod) checkReply(reply proto.Message) *failure {
+	if m.spec.oneWay || reply != nil && reply.ProtoReflect().IsValid() {
+		return nil
+	}
+	f := refuse(connect.CodeInternal, "the handler of %s returned neither a reply nor an error: return an empty message instead of nil", m.spec.path())
+	f.outcome = guarantee.NotCommitted
+	return f
 }
 
 // Host makes the node host kind with actors without durable state, made by
-// spawn.
+// spawn when an actor enters memory.
 func Host[A any](kind *Kind, spawn func(*Self) (A, error), handlers ...Handler[A]) Option {
-	panic("under construction")
+	h := hosting[A](kind, handlers)
+	if spawn != nil {
+		h.spawn = func(self *Self, _ proto.Message) (any, error) { return spawn(self) }
+	}
+	return optionFunc(func(c *config) { c.hosted = append(c.hosted, h) })
 }
 
 // HostWithState makes the node host kind with actors that have durable state
-// of type S; spawn gets the loaded state and keeps the pointer.
+// of type S. spawn gets the loaded state and keeps the pointer: handlers
+// change it in place, and the runtime stores it before a reply leaves.
 func HostWithState[A any, S proto.Message](kind *Kind, spawn func(*Self, S) (A, error), handlers ...Handler[A]) Option {
-	panic("under construction")
+	h := hosting[A](kind, handlers)
+	state := typeOf[S]()
+	h.newState = func() proto.Message { return state.New().Interface() }
+	if spawn != nil {
+		h.spawn = func(self *Self, st proto.Message) (any, error) { return spawn(self, st.(S)) }
+	}
+	return optionFunc(func(c *config) { c.hosted = append(c.hosted, h) })
+}
+
+func hosting[A any](kind *Kind, handlers []Handler[A]) *hostedKind {
+	h := &hostedKind{kind: kind, actorType: reflect.TypeFor[A](), methods: make(map[string]*hostedMethod, len(handlers))}
+	for i := range handlers {
+		m := &handlers[i].method
+		h.methods[m.spec.name] = m
+	}
+	return h
+}
+
+// hostedKind is a kind that this node can run.
+type hostedKind struct {
+	kind      *Kind
+	actorType reflect.Type
+	methods   map[string]*hostedMethod
+	spawn     func(self *Self, state proto.Message) (any, error)
+	newState  func() proto.Message // nil for kinds without state
+
+	// What Start fills in.
+	identity string
+	capacity int
+	idle     time.Duration
+	shards   shardTable
+}
+
+// methodNames returns the names of the methods that this node can run.
+func (h *hostedKind) methodNames() []string { return slices.Sorted(maps.Keys(h.methods)) }
+
+// check finds what is wrong with a kind before the node starts.
+func (h *hostedKind) check(hasState bool) error {
+	if h.spawn == nil {
+		return fmt.Errorf("cajun: %s is hosted without a function that makes its actors", h.kind.Name)
+	}
+	if err := checkHook(h.kind.Name, h.actorType, "OnActivate", reflect.TypeFor[Activator]()); err != nil {
+		return err
+	}
+	if err := checkHook(h.kind.Name, h.actorType, "OnPassivate", reflect.TypeFor[Passivator]()); err != nil {
+		return err
+	}
+	if hasState {
+		return nil
+	}
+	if h.newState != nil {
+		return fmt.Errorf("cajun: %s has durable state, and the node has no state store: add WithState", h.kind.Name)
+	}
+	for _, m := range h.methods {
+		if m.spec.declared(guarantee.Unspecified) == guarantee.ExactlyOnce {
+			return fmt.Errorf("cajun: %s is EXACTLY_ONCE, and the node has no state store to remember its calls in: add WithState", m.spec.path())
+		}
+	}
+	return nil
+}
+
+// checkHook refuses a method that has a hook's name but not its signature and
+// would silently never be called.
+func checkHook(kind string, actor reflect.Type, name string, hook reflect.Type) error {
+	if actor.Kind() == reflect.Interface || actor.Implements(hook) {
+		return nil
+	}
+	m, found := actor.MethodByName(name)
+	if !found && actor.Kind() != reflect.Pointer {
+		m, found = reflect.PointerTo(actor).MethodByName(name)
+	}
+	if !found {
+		return nil
+	}
+	return fmt.Errorf("cajun: the actor type %v of %s has a method %s that will not be called, as its type is %v: it must be func(context.Context) error with the receiver that the actor is made with", actor, kind, name, m.Type)
+}
+
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Func, reflect.Interface, reflect.Slice, reflect.Chan:
+		return r.IsNil()
+	}
+	return false
 }

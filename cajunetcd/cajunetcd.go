@@ -1,0 +1,52 @@
+// Package cajunetcd keeps a cluster's metadata and its actors' state in one
+// etcd.
+package cajunetcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/cajun-go/cajun/metadata"
+	"github.com/cajun-go/cajun/metadata/etcdmeta"
+	cajun "github.com/cajun-go/cajun/runtime"
+	"github.com/cajun-go/cajun/state"
+	"github.com/cajun-go/cajun/state/etcdstate"
+)
+
+// With makes a node use the etcd of cfg for both its metadata and its state,
+// with the TLS and the credentials that cfg holds. Each node that starts with
+// the option gets a client of its own and closes it when it stops. A cfg
+// without a logger gets one that discards, as the node reports what matters.
+//
+// Everything is kept under "/cajun/<cluster>/".
+func With(cfg clientv3.Config) cajun.Option {
+	return cajun.WithStores(func(ctx context.Context, cluster string) (metadata.Store, state.Store, func() error, error) {
+		if cfg.Logger == nil && cfg.LogConfig == nil {
+			cfg.Logger = zap.NewNop()
+		}
+		client, err := clientv3.New(cfg)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("cajunetcd: cannot make a client for etcd at %q: %w", cfg.Endpoints, err)
+		}
+		if err := reach(ctx, client); err != nil {
+			return nil, nil, nil, errors.Join(fmt.Errorf("cajunetcd: no etcd answers at %q: start one there, or give other endpoints: %w", cfg.Endpoints, err), client.Close())
+		}
+		records, err := etcdstate.New(client, "/cajun/"+cluster+"/")
+		if err != nil {
+			return nil, nil, nil, errors.Join(err, client.Close())
+		}
+		meta := etcdmeta.New(client)
+		return meta, records, func() error { return errors.Join(records.Close(), meta.Close(), client.Close()) }, nil
+	})
+}
+
+// reach finds out early whether etcd is there, so that a wrong address is
+// reported as such and not as whatever fails first.
+func reach(ctx context.Context, client *clientv3.Client) error {
+	_, err := client.Get(ctx, "/cajun", clientv3.WithCountOnly())
+	return err
+}

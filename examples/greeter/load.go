@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
+	"github.com/cajun-go/cajun/examples/gen/greeter/v1/greeterv1cajun"
+	"github.com/cajun-go/cajun/guarantee"
+	cajun "github.com/cajun-go/cajun/runtime"
+)
+
+// callTimeout bounds one greeting. It is generous: a call that can be tried
+// again survives the death of a node within it.
+const callTimeout = 20 * time.Second
+
+// levels are the promises that the greetings use; actor i uses levels[i%3].
+var levels = [...]guarantee.Level{guarantee.AtMostOnce, guarantee.AtLeastOnce, guarantee.ExactlyOnce}
+
+// load sends greetings and keeps the books on what callers were told.
+type load struct {
+	settings
+	node   *cajun.Node
+	actors []books
+	next   atomic.Int64
+	// killed is when a node was killed, in Unix nanoseconds, and moved the
+	// actors that lived there.
+	killed   atomic.Int64
+	moved    atomic.Pointer[map[int]bool]
+	failover atomic.Int64
+}
+
+// books are what the callers of one actor know.
+type books struct{ sent, ok, failed, unknown atomic.Int64 }
+
+func newLoad(s settings, node *cajun.Node) *load {
+	return &load{settings: s, node: node, actors: make([]books, s.actors)}
+}
+
+// run sends n greetings and returns when all are answered.
+func (l *load) run(ctx context.Context, n int) { l.start(ctx, n)() }
+
+// start begins to send n greetings; the returned function waits for them.
+func (l *load) start(ctx context.Context, n int) (wait func()) {
+	var left atomic.Int64
+	left.Store(int64(n))
+	var callers sync.WaitGroup
+	for range l.callers {
+		callers.Go(func() {
+			for ctx.Err() == nil && left.Add(-1) >= 0 {
+				l.greet(ctx, int(l.next.Add(1)-1)%l.settings.actors)
+			}
+		})
+	}
+	return callers.Wait
+}
+
+// greet sends one greeting and books what came of it.
+func (l *load) greet(ctx context.Context, i int) {
+	b := &l.actors[i]
+	b.sent.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	pid := greeterv1cajun.NewGreeterPid(l.node, key(i))
+	_, err := pid.Greet(cajun.Deliver(ctx, levels[i%len(levels)]), &greeterv1.GreetRequest{Name: "world"})
+	switch {
+	case err == nil:
+		b.ok.Add(1)
+		l.noteMove(i)
+	case cajun.OutcomeOf(err) == guarantee.MaybeExecuted:
+		b.unknown.Add(1)
+	default:
+		b.failed.Add(1)
+	}
+}
+
+// expectMove says which actors have to be found elsewhere from now on.
+func (l *load) expectMove(actors map[int]bool) { l.moved.Store(&actors) }
+
+// noteMove takes the time of the first answer from an actor that had to move.
+func (l *load) noteMove(i int) {
+	if moved := l.moved.Load(); moved != nil && (*moved)[i] {
+		if killed := l.killed.Load(); killed != 0 {
+			l.failover.CompareAndSwap(0, max(1, time.Now().UnixNano()-killed))
+		}
+	}
+}
+
+// showProgress draws a line that grows with the work, until stopped.
+func (l *load) showProgress(ctx context.Context) (stop func()) {
+	stopped := make(chan struct{})
+	var drawing sync.WaitGroup
+	drawing.Go(func() {
+		ticker := time.NewTicker(250 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				l.draw()
+			case <-stopped:
+				l.draw()
+				fmt.Fprintln(os.Stderr)
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() { close(stopped); drawing.Wait() }
+}
+
+func (l *load) draw() {
+	var ok, failed, unknown int64
+	for i := range l.actors {
+		b := &l.actors[i]
+		ok, failed, unknown = ok+b.ok.Load(), failed+b.failed.Load(), unknown+b.unknown.Load()
+	}
+	note := ""
+	if l.killed.Load() != 0 {
+		note = ", one node killed"
+	}
+	fmt.Fprintf(os.Stderr, "\r  %5d of %d greetings: %d ok, %d failed, %d unknown%s   ", ok+failed+unknown, l.settings.calls, ok, failed, unknown, note)
+}
+
+// audit compares what callers were told with what the actors remember.
+func (l *load) audit(ctx context.Context, r *report) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for i := range l.actors {
+		tally, err := greeterv1cajun.NewGreeterPid(l.node, key(i)).Tally(cajun.Deliver(ctx, guarantee.AtLeastOnce), &greeterv1.TallyRequest{})
+		if err != nil {
+			return fmt.Errorf("%s does not tell what it remembers: %w", key(i), err)
+		}
+		b := &l.actors[i]
+		ok, unknown := b.ok.Load(), b.unknown.Load()
+		c := counts{Sent: b.sent.Load(), OK: ok, Failed: b.failed.Load(), Unknown: unknown}
+		switch levels[i%len(levels)] {
+		case guarantee.AtMostOnce:
+			r.Calls.AtMostOnce.add(c)
+			r.check(key(i), int64(tally.GetAtMostOnce()), ok, ok+unknown)
+		case guarantee.AtLeastOnce:
+			r.Calls.AtLeastOnce.add(c)
+			r.checkAtLeast(key(i), int64(tally.GetAtLeastOnce()), ok)
+		case guarantee.ExactlyOnce:
+			r.Calls.ExactlyOnce.add(c)
+			r.ExactlyOnce.Expected += ok
+			r.ExactlyOnce.Applied += int64(tally.GetExactlyOnce())
+			r.check(key(i), int64(tally.GetExactlyOnce()), ok, ok+unknown)
+		}
+	}
+	r.Failover = (l.failover.Load() + int64(time.Millisecond) - 1) / int64(time.Millisecond)
+	return nil
+}

@@ -1,0 +1,285 @@
+package journal
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	statev1 "github.com/cajun-go/cajun/gen/cajun/state/v1"
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/state"
+)
+
+const (
+	// MaxTurn is the largest commit of one turn in bytes, state, replies and
+	// names together.
+	MaxTurn = 1 << 20
+	// KeyRetention is how long a call under the caller's own key is remembered.
+	// After it, the same key is a new call.
+	KeyRetention = 24 * time.Hour
+	// MaxCallKey is the longest key of the caller's own choice, in bytes.
+	MaxCallKey = 256
+	// maxWrites bounds how often a turn is written that the store keeps losing.
+	maxWrites = 5
+	// maxExpired bounds how many expired rows one commit takes away.
+	maxExpired = 16
+)
+
+const (
+	callerRow = "c/" // + session: the calls of one session
+	keyRow    = "k/" // + method NUL key: one call under a key
+)
+
+// Actor is the durable part of one activation under one fence. Its methods
+// must not be called concurrently: an actor runs one turn at a time.
+type Actor struct {
+	journal *Journal
+	id      state.Actor
+	fence   state.Fence
+	version uint64
+	state   []byte
+	callers map[string]*guarantee.Window[*statev1.Reply]
+	keys    map[string]*statev1.KeyRow
+	expired []string
+}
+
+// Turn is what a turn leaves behind.
+type Turn struct {
+	// State is the actor's encoded state after the turn.
+	State []byte
+	// Call, Method and Watermark name the call, if its reply is to be
+	// remembered.
+	Call      guarantee.CallID
+	Method    string
+	Watermark uint64
+	// Reply is the answer to remember; nil remembers nothing.
+	Reply *statev1.Reply
+}
+
+// Error says that a turn was not committed, or may not have been. The
+// activation's memory is then ahead of the store and must be dropped.
+type Error struct {
+	// Outcome is NotCommitted or MaybeExecuted.
+	Outcome guarantee.Outcome
+	// Fenced says that another owner holds the shard.
+	Fenced bool
+	Err    error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("journal: %v: %v", e.Outcome, e.Err) }
+
+// Unwrap returns the store's error.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Load reads the durable part of an actor under fence. A *state.FencedError
+// says that another owner holds the shard; after any error nothing has
+// happened.
+func (j *Journal) Load(ctx context.Context, id state.Actor, fence state.Fence) (*Actor, error) {
+	snapshot, err := j.store.Load(ctx, id, fence)
+	if err != nil {
+		return nil, err
+	}
+	a := &Actor{journal: j, id: id, fence: fence, version: snapshot.Version}
+	record := new(statev1.ActorRecord)
+	if err := proto.Unmarshal(snapshot.Record, record); err != nil {
+		return nil, a.corrupt("record", err)
+	}
+	a.state = record.GetState()
+	now := time.Now().Unix()
+	for _, row := range snapshot.Rows {
+		if err := a.loadRow(row, now); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func (a *Actor) loadRow(row state.Row, now int64) error {
+	if session, ok := strings.CutPrefix(row.Name, callerRow); ok {
+		stored := new(statev1.CallerRow)
+		if err := proto.Unmarshal(row.Value, stored); err != nil {
+			return a.corrupt("row "+row.Name, err)
+		}
+		w := a.window(session)
+		w.Advance(stored.GetWatermark())
+		for _, r := range stored.GetReplies() {
+			w.Remember(r.GetSequence(), r)
+		}
+		return nil
+	}
+	if name, ok := strings.CutPrefix(row.Name, keyRow); ok {
+		stored := new(statev1.KeyRow)
+		if err := proto.Unmarshal(row.Value, stored); err != nil {
+			return a.corrupt("row "+row.Name, err)
+		}
+		if stored.GetExpires() < now {
+			a.expired = append(a.expired, row.Name)
+			return nil
+		}
+		a.rememberKey(name, stored)
+		return nil
+	}
+	return a.corrupt("row "+row.Name, errors.New("no such kind of row: was it written by a newer version?"))
+}
+
+func (a *Actor) corrupt(what string, err error) error {
+	return fmt.Errorf("journal: the stored %s of actor %q in %s cannot be read: %w", what, a.id.Key, a.id.Shard, err)
+}
+
+// State returns the encoded state as last committed; nil when there is none.
+// It must not be modified.
+func (a *Actor) State() []byte { return a.state }
+
+// RequestHash binds a call's ID to its method and arguments. Go encodes maps in
+// random order, so the encoding hashed is the owner's own deterministic one.
+func RequestHash(method string, req proto.Message) ([]byte, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(append([]byte(method), 0), req)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(b)
+	return sum[:16], nil
+}
+
+// Look tells what is known of a call, after forgetting what its watermark
+// acknowledges.
+func (a *Actor) Look(call guarantee.CallID, method string, watermark uint64) (*statev1.Reply, guarantee.Verdict) {
+	if call.Key != "" {
+		if row, ok := a.keys[keyName(method, call.Key)]; ok && row.GetExpires() >= time.Now().Unix() {
+			return row.GetReply(), guarantee.Known
+		}
+		return nil, guarantee.New
+	}
+	w := a.window(call.Session)
+	w.Advance(watermark)
+	return w.Look(call.Sequence)
+}
+
+// Commit writes a turn and returns once it is decided: nil when it is stored,
+// and an *Error otherwise. A commit that the store leaves open is settled
+// before Commit returns. ctx ends the settling, not the write itself: it is
+// the life of the activation, not that of one call.
+func (a *Actor) Commit(ctx context.Context, t Turn) error {
+	for n := 1; ; n++ {
+		c, id, err := a.encode(t)
+		if err != nil {
+			return err
+		}
+		err = a.journal.write(c)
+		if err == nil {
+			a.applied(t, c)
+			return nil
+		}
+		if outcome, definite := definitely(err); definite {
+			return outcome
+		}
+		a.journal.logger.Warn("a commit's fate is unknown; settling it before anything is answered",
+			"kind", a.id.Shard.Kind, "shard", a.id.Shard.Number, "epoch", a.fence.Epoch, "error", err)
+		applied, err := a.settle(ctx, id)
+		if err != nil {
+			return err
+		}
+		if applied {
+			a.applied(t, c)
+			return nil
+		}
+		// The write is dead for good and the fence still mine: write it again.
+		if n == maxWrites {
+			return &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("the store lost %d writes of this turn", n)}
+		}
+	}
+}
+
+// definitely turns a store's error into the turn's, if the error is certain
+// that nothing was written.
+func definitely(err error) (*Error, bool) {
+	fenced, conflict := new(state.FencedError), new(state.ConflictError)
+	switch {
+	case errors.As(err, &fenced):
+		return &Error{Outcome: guarantee.NotCommitted, Fenced: true, Err: err}, true
+	case errors.As(err, &conflict), errors.Is(err, state.ErrTooLarge), errors.Is(err, state.ErrClosed), errors.Is(err, ErrClosed):
+		return &Error{Outcome: guarantee.NotCommitted, Err: err}, true
+	}
+	return nil, false
+}
+
+// encode makes the store's commit of a turn, and its commit ID.
+func (a *Actor) encode(t Turn) (state.Commit, []byte, error) {
+	id := a.journal.commitID()
+	c := state.Commit{Actor: a.id, Fence: a.fence, Version: a.version}
+	var err error
+	if c.Record, err = proto.Marshal(&statev1.ActorRecord{CommitId: id, State: t.State}); err != nil {
+		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
+	}
+	if t.Reply != nil {
+		row, err := a.replyRow(t)
+		if err != nil {
+			return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
+		}
+		c.Put = []state.Row{row}
+	}
+	c.Delete = a.expired[:min(len(a.expired), maxExpired)]
+	if size(c) > MaxTurn {
+		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, size(c), MaxTurn)}
+	}
+	return c, id, nil
+}
+
+// replyRow encodes the row that remembers t's reply: all unacknowledged
+// replies to the same caller, or the one reply under the caller's own key.
+func (a *Actor) replyRow(t Turn) (state.Row, error) {
+	if t.Call.Key != "" {
+		name := keyName(t.Method, t.Call.Key)
+		value, err := proto.Marshal(&statev1.KeyRow{Reply: t.Reply, Expires: time.Now().Add(KeyRetention).Unix()})
+		return state.Row{Name: keyRow + name, Value: value}, err
+	}
+	w := a.window(t.Call.Session)
+	row := &statev1.CallerRow{Watermark: w.Watermark()}
+	for _, r := range w.All {
+		row.Replies = append(row.Replies, r)
+	}
+	row.Replies = append(row.Replies, t.Reply)
+	value, err := proto.Marshal(row)
+	return state.Row{Name: callerRow + t.Call.Session, Value: value}, err
+}
+
+// applied takes a stored turn over into memory.
+func (a *Actor) applied(t Turn, c state.Commit) {
+	a.version++
+	a.state = t.State
+	a.expired = a.expired[len(c.Delete):]
+	if t.Reply == nil {
+		return
+	}
+	if t.Call.Key != "" {
+		a.rememberKey(keyName(t.Method, t.Call.Key), &statev1.KeyRow{Reply: t.Reply, Expires: time.Now().Add(KeyRetention).Unix()})
+		return
+	}
+	a.window(t.Call.Session).Remember(t.Call.Sequence, t.Reply)
+}
+
+func (a *Actor) window(session string) *guarantee.Window[*statev1.Reply] {
+	w, ok := a.callers[session]
+	if !ok {
+		w = new(guarantee.Window[*statev1.Reply])
+		if a.callers == nil {
+			a.callers = make(map[string]*guarantee.Window[*statev1.Reply])
+		}
+		a.callers[session] = w
+	}
+	return w
+}
+
+func (a *Actor) rememberKey(name string, row *statev1.KeyRow) {
+	if a.keys == nil {
+		a.keys = make(map[string]*statev1.KeyRow)
+	}
+	a.keys[name] = row
+}
+
+func keyName(method, key string) string { return method + "\x00" + key }

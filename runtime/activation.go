@@ -1,0 +1,250 @@
+package cajun
+
+import (
+	"context"
+	"sync"
+
+	"connectrpc.com/connect/v2"
+)
+
+// Activator is an actor that wants to know when it enters memory, before its
+// first turn. An error fails the calls that wait for the actor.
+type Activator interface {
+	OnActivate(context.Context) error
+}
+
+// Passivator is an actor that wants to know when it leaves memory in an orderly
+// way: when it was idle, asked for it, or moves. It is not called when a node
+// crashes, and not after a panic or a failed commit. State that it changes is
+// not stored.
+type Passivator interface {
+	OnPassivate(context.Context) error
+}
+
+// activation is the place of one actor in its owner's memory: its mailbox and,
+// while it is active, its instance. An idle activation owns no goroutine; a
+// mailbox that fills starts one, which runs turns until the mailbox is empty.
+type activation struct {
+	shard *shard
+	self  Self
+
+	mu         sync.Mutex
+	head, tail *call
+	queued     int32
+	running    bool
+	removed    bool
+	passivate  bool
+	// used is when the last turn ended, on the node's coarse clock.
+	used    int64
+	current *call
+
+	// The instance: nil while the actor is not active. Only the running
+	// goroutine touches these.
+	actor   any
+	durable *durable
+}
+
+func newActivation(s *shard, key string) *activation {
+	a := &activation{shard: s, used: s.node.coarse.Load()}
+	a.self = Self{n: s.node, kind: s.host.kind.Name, key: key, activation: a}
+	return a
+}
+
+// path names the actor in messages and call chains.
+func (a *activation) path() string { return a.shard.id.Kind + "/" + a.self.key }
+
+// enqueue appends a call to the mailbox and sees to it that it will run. It
+// reports gone when the activation has left memory. A repeat of a call that is
+// here already joins it and waits for the same result.
+func (a *activation) enqueue(c *call) (gone bool, fail *failure) {
+	c.activation = a
+	c.turn.call = c
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.removed {
+		return true, nil
+	}
+	// Looked at again under the lock that sendAway takes: no call slips in
+	// behind the one that empties the mailboxes of a draining shard.
+	if phase := a.shard.phase.Load(); phase == shardGone || phase == shardDraining && len(c.chain) == 0 {
+		return false, a.shard.notOwner()
+	}
+	if c.repeat {
+		if original := a.find(c); original != nil {
+			original.joined = append(original.joined, c)
+			return false, nil
+		}
+	}
+	if int(a.queued) >= a.shard.host.capacity {
+		return false, refuse(connect.CodeResourceExhausted,
+			"the mailbox of %s is full (%d messages): call less often, shard the work over more actors, or raise mailbox_capacity", a.shard.host.kind.Name, a.queued)
+	}
+	if a.tail == nil {
+		a.head = c
+	} else {
+		a.tail.next = c
+	}
+	a.tail = c
+	a.queued++
+	a.wake()
+	return false, nil
+}
+
+// find returns the call that c repeats, if it is running or queued here. a.mu
+// is held.
+func (a *activation) find(c *call) *call {
+	if a.current != nil && a.current.id == c.id && a.current.state.Load() != callDone {
+		return a.current
+	}
+	for q := a.head; q != nil; q = q.next {
+		if q.id == c.id && q.state.Load() == callQueued {
+			return q
+		}
+	}
+	return nil
+}
+
+// wake starts the activation's goroutine unless it runs. a.mu is held.
+func (a *activation) wake() {
+	if !a.running {
+		a.running = true
+		a.shard.enter()
+		go a.run()
+	}
+}
+
+// run runs turns until there is nothing left to do.
+func (a *activation) run() {
+	defer a.shard.leave()
+	for {
+		c, passivate := a.pop()
+		switch {
+		case c != nil:
+			a.take(c)
+		case passivate:
+			a.deactivate()
+			if a.leaveMemory() {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// pop takes the next call from the mailbox. With an empty mailbox it reports
+// whether the actor is to be passivated, and otherwise ends the run.
+func (a *activation) pop() (c *call, passivate bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c = a.head; c != nil {
+		if a.head = c.next; a.head == nil {
+			a.tail = nil
+		}
+		c.next = nil
+		a.queued--
+		a.current = c
+		return c, false
+	}
+	if a.passivate {
+		return nil, true
+	}
+	a.running = false
+	a.used = a.shard.node.coarse.Load()
+	return nil, false
+}
+
+// finish hands a turn's result to everybody who waits for it.
+func (a *activation) finish(c *call, r result) {
+	a.mu.Lock()
+	joined := c.joined
+	c.joined = nil
+	if a.current == c {
+		a.current = nil
+	}
+	c.state.Store(callDone)
+	a.mu.Unlock()
+	c.turn.end(errTurnOver)
+	c.answer(a.shard.node, r)
+	for _, j := range joined {
+		j.answer(a.shard.node, r)
+	}
+}
+
+// sendAway fails every queued call of callers outside running chains.
+func (a *activation) sendAway(why *failure) {
+	a.mu.Lock()
+	gone := a.shard.phase.Load() == shardGone
+	var away *call
+	var kept, last *call
+	for c := a.head; c != nil; {
+		next := c.next
+		c.next = nil
+		if gone || len(c.chain) == 0 {
+			c.next, away = away, c
+			a.queued--
+		} else if last == nil {
+			kept, last = c, c
+		} else {
+			last.next, last = c, c
+		}
+		c = next
+	}
+	a.head, a.tail = kept, last
+	a.mu.Unlock()
+	for c := away; c != nil; {
+		next := c.next
+		c.next = nil
+		if c.start() {
+			a.finish(c, result{fail: why})
+		}
+		c = next
+	}
+}
+
+// interrupt ends the context of the running turn.
+func (a *activation) interrupt(cause error) {
+	a.mu.Lock()
+	c := a.current
+	a.mu.Unlock()
+	if c != nil {
+		c.turn.end(cause)
+	}
+}
+
+// requestPassivation makes the actor leave memory once its mailbox is empty.
+func (a *activation) requestPassivation() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.removed {
+		return
+	}
+	a.passivate = true
+	a.wake()
+}
+
+// passivateIfIdle asks for passivation when the actor was last used before
+// the given time of the coarse clock.
+func (a *activation) passivateIfIdle(before int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.running && !a.removed && a.used <= before {
+		a.passivate = true
+		a.wake()
+	}
+}
+
+// leaveMemory removes the activation from its shard. It reports false when
+// calls came in meanwhile: the actor is then activated anew.
+func (a *activation) leaveMemory() bool {
+	a.mu.Lock()
+	a.passivate = false
+	if a.head != nil {
+		a.mu.Unlock()
+		return false
+	}
+	a.removed = true
+	a.mu.Unlock()
+	a.shard.remove(a)
+	return true
+}

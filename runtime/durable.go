@@ -1,0 +1,220 @@
+package cajun
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	statev1 "github.com/cajun-go/cajun/gen/cajun/state/v1"
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/journal"
+	"github.com/cajun-go/cajun/state"
+)
+
+// loadTimeout bounds reading an actor from the state store.
+const loadTimeout = 5 * time.Second
+
+// durable is the part of an active actor that outlives it.
+type durable struct {
+	journal *journal.Actor
+	// state is the message that the actor changes in place; nil when the kind
+	// has no state. base is its encoding before the present turn.
+	state proto.Message
+	base  []byte
+}
+
+// load reads the durable part of the actor. Actors without state need it only
+// once they are called EXACTLY_ONCE.
+func (a *activation) load() *failure {
+	n := a.shard.node
+	if n.journal == nil {
+		return refuse(connect.CodeFailedPrecondition, "EXACTLY_ONCE calls need a state store on the actor's node, and node %s has none: start it with WithState", n.Name())
+	}
+	ctx, cancel := context.WithTimeout(a.shard.ctx, loadTimeout)
+	defer cancel()
+	j, err := n.journal.Load(ctx, state.Actor{Shard: a.shard.id, Key: a.self.key}, a.shard.fence())
+	if err != nil {
+		if fenced := new(state.FencedError); errors.As(err, &fenced) {
+			n.manager.Fenced(a.shard.id, a.shard.epoch)
+		}
+		return unavailable("the actor's state cannot be read now").because(err)
+	}
+	d := &durable{journal: j, base: j.State()}
+	if newState := a.shard.host.newState; newState != nil {
+		d.state = newState()
+		if err := proto.Unmarshal(d.base, d.state); err != nil {
+			return refuse(connect.CodeDataLoss, "the stored state of a %s is no %s: %v", a.self.kind, d.state.ProtoReflect().Descriptor().FullName(), err)
+		}
+	}
+	a.durable = d
+	return nil
+}
+
+// rebase makes the present content of the state what a failed turn goes back
+// to.
+func (d *durable) rebase(state proto.Message) *failure {
+	b, err := encodeState(state)
+	if err != nil {
+		return refuse(connect.CodeInternal, "the actor's state cannot be encoded: %v", err)
+	}
+	d.base = b
+	return nil
+}
+
+// rollback puts the state back as it was before the turn, in place, as the
+// actor holds the pointer.
+func (d *durable) rollback() error {
+	if d.state == nil {
+		return nil
+	}
+	return proto.Unmarshal(d.base, d.state) // resets first
+}
+
+func encodeState(m proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+}
+
+// recall answers an EXACTLY_ONCE call that was answered before. It reports
+// done as false for a call that is to run.
+func (a *activation) recall(c *call) (r result, done bool) {
+	if a.durable == nil {
+		if fail := a.load(); fail != nil {
+			return result{fail: fail}, true
+		}
+	}
+	reply, verdict := a.durable.journal.Look(c.id, c.method.spec.name, c.watermark)
+	switch verdict {
+	case guarantee.Known:
+		return a.replay(c, reply), true
+	case guarantee.Forgotten:
+		return result{fail: refuse(connect.CodeFailedPrecondition,
+			"call %s is forgotten: its caller has acknowledged it or given it up", c.id)}, true
+	case guarantee.Full:
+		return result{fail: refuse(connect.CodeResourceExhausted,
+			"the caller has more than %d EXACTLY_ONCE calls unacknowledged at this actor", guarantee.MaxOutstanding)}, true
+	}
+	return result{}, false
+}
+
+// replay is the stored answer to a repeated call.
+func (a *activation) replay(c *call, stored *statev1.Reply) result {
+	hash, err := journal.RequestHash(c.method.spec.name, c.req)
+	if err != nil {
+		return result{fail: unreadable(err)}
+	}
+	if !bytes.Equal(hash, stored.GetRequestHash()) {
+		return result{fail: refuse(connect.CodeInvalidArgument,
+			"call %s was made before with other arguments: use a new key for a new call", c.id)}
+	}
+	return storedResult(stored)
+}
+
+func storedResult(stored *statev1.Reply) result {
+	f := stored.GetFailure()
+	if f == nil {
+		return result{payload: stored.GetPayload(), stored: true}
+	}
+	fail := &failure{code: connect.Code(f.GetCode()), message: f.GetMessage(), outcome: guarantee.Answered, internalText: f.GetInternalText()}
+	for _, d := range f.GetDetails() {
+		fail.details = append(fail.details, &connect.ErrorDetail{Type: d.GetType(), Value: d.GetValue()})
+	}
+	return result{fail: fail}
+}
+
+// commit ends a turn that the handler has answered, with a reply or with an
+// error: it stores what has to be stored before the answer may leave.
+func (a *activation) commit(c *call, reply proto.Message, fail *failure) result {
+	d := a.durable
+	changed, err := a.settleState(c, fail)
+	if err != nil {
+		a.forget()
+		return result{fail: &failure{code: connect.CodeInternal, message: "the actor's state cannot be encoded: " + err.Error(), outcome: guarantee.NotCommitted}}
+	}
+	if !changed && c.level != guarantee.ExactlyOnce {
+		return result{message: reply, fail: fail}
+	}
+	turn := journal.Turn{State: d.base}
+	if c.level == guarantee.ExactlyOnce {
+		turn.Call, turn.Method, turn.Watermark = c.id, c.method.spec.name, c.watermark
+		if turn.Reply, err = storedReply(c, reply, fail); err != nil {
+			a.forget()
+			return result{fail: &failure{code: connect.CodeInternal, message: "the reply cannot be encoded: " + err.Error(), outcome: guarantee.NotCommitted}}
+		}
+	}
+	if err := d.journal.Commit(a.shard.ctx, turn); err != nil {
+		return result{fail: a.notCommitted(err)}
+	}
+	if turn.Reply != nil {
+		return storedResult(turn.Reply)
+	}
+	return result{message: reply, fail: fail}
+}
+
+// settleState brings base and state together after a handler: a change of the
+// state is kept in base when it is to be stored, and undone otherwise. It
+// reports whether there is a change to store.
+func (a *activation) settleState(c *call, fail *failure) (changed bool, err error) {
+	d := a.durable
+	if d.state == nil {
+		return false, nil
+	}
+	after, err := encodeState(d.state)
+	if err != nil {
+		return false, err
+	}
+	if bytes.Equal(after, d.base) {
+		return false, nil
+	}
+	if fail == nil && !c.method.spec.opts.NoSideEffects {
+		d.base = after
+		return true, nil
+	}
+	if fail == nil {
+		a.shard.node.logger.Error("a NO_SIDE_EFFECTS method changed the actor's state; the change is undone", "kind", a.self.kind, "method", c.method.spec.name)
+	}
+	return false, d.rollback()
+}
+
+// storedReply is what is remembered of an answer.
+func storedReply(c *call, reply proto.Message, fail *failure) (*statev1.Reply, error) {
+	hash, err := journal.RequestHash(c.method.spec.name, c.req)
+	if err != nil {
+		return nil, err
+	}
+	r := &statev1.Reply{Sequence: c.id.Sequence, RequestHash: hash}
+	if fail == nil {
+		r.Payload, err = proto.Marshal(reply)
+		return r, err
+	}
+	r.Failure = &statev1.Failure{Code: uint32(fail.code), Message: fail.message, InternalText: fail.internalText}
+	for _, d := range fail.details {
+		r.Failure.Details = append(r.Failure.Details, &statev1.Detail{Type: d.Type, Value: d.Value})
+	}
+	return r, nil
+}
+
+// notCommitted drops the activation, whose memory is ahead of the store, and
+// says what became of the turn.
+func (a *activation) notCommitted(err error) *failure {
+	a.forget()
+	f := &failure{code: connect.CodeUnavailable, outcome: guarantee.MaybeExecuted, retryable: true, cause: err,
+		message: "the turn could not be stored; whether it was is not known"}
+	if e := new(journal.Error); errors.As(err, &e) {
+		f.outcome = e.Outcome
+		if e.Fenced {
+			a.shard.node.manager.Fenced(a.shard.id, a.shard.epoch)
+		}
+	}
+	if f.outcome == guarantee.NotCommitted {
+		f.message = "the turn was not stored, and what it did to the actor's state is undone"
+	}
+	if errors.Is(err, state.ErrTooLarge) {
+		f.code, f.retryable = connect.CodeResourceExhausted, false
+		f.message = "the actor's state and replies are too large to be stored; what the turn did is undone: " + err.Error()
+	}
+	return f
+}

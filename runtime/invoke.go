@@ -1,0 +1,292 @@
+package cajun
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link"
+	"github.com/cajun-go/cajun/placement"
+)
+
+// maxChain bounds how deep calls may nest.
+const maxChain = 32
+
+// outgoing is one call of this node on its way, across all its attempts.
+type outgoing struct {
+	spec     *methodSpec
+	key      string
+	identity string
+	shard    uint32
+	level    guarantee.Level
+	id       guarantee.CallID
+	headers  map[string]string
+	chain    []string
+	deadline time.Time
+	// ownDeadline says that the caller's context has no deadline, so that this
+	// one has to be watched besides.
+	ownDeadline bool
+
+	// hint is what the last receiver said about the shard's owner.
+	hint *link.Redirect
+	// candidate counts the claimants that were tried in vain.
+	candidate int
+	// claimed says that this node has just taken the shard.
+	claimed bool
+	// tries counts the attempts that may have run the handler.
+	tries int
+	// carried says that the call got past the interceptors.
+	carried bool
+}
+
+func (o *outgoing) actor() actorID { return actorID{o.identity, o.key} }
+
+// path names the call's actor in chains and messages.
+func (o *outgoing) path() string { return o.identity + "/" + o.key }
+
+// invoke makes a call: everything that generated code calls comes through
+// here.
+func invoke(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (proto.Message, error) {
+	n, fail := p.door()
+	if fail != nil {
+		return nil, fail.err()
+	}
+	o, fail := n.prepare(ctx, p.key, spec, req)
+	if fail != nil {
+		return nil, fail.err()
+	}
+	if o.level == guarantee.ExactlyOnce && o.id.Key == "" {
+		bounded, cancel := o.bounded(ctx)
+		sequence, err := n.ledger.begin(bounded, o.actor())
+		cancel()
+		if err != nil {
+			return nil, interrupted(err, guarantee.NotExecuted, "while too many calls to this actor were outstanding").err()
+		}
+		o.id = guarantee.CallID{Session: n.ID(), Sequence: sequence}
+		defer n.ledger.end(o.actor(), sequence)
+	}
+	if n.outbound == nil {
+		reply, fail := n.carry(ctx, o, req)
+		if fail != nil {
+			return nil, fail.err()
+		}
+		return reply, nil
+	}
+	return n.intercept(ctx, o, req)
+}
+
+// intercept makes a call through the node's outbound interceptors. An error
+// of theirs gets the outcome that it lacks.
+func (n *Node) intercept(ctx context.Context, o *outgoing, req proto.Message) (proto.Message, error) {
+	ctx, cancel := o.bounded(ctx)
+	defer cancel()
+	o.ownDeadline = false
+	reply, err := n.outbound(ctx, Call{Kind: o.spec.kind.Name, Key: o.key, Method: o.spec.name, Level: o.level, Peer: n.ID(), headers: o.headers, out: o}, req)
+	switch {
+	case err != nil && !hasStatus(err):
+		f := answer(err)
+		f.outcome = guarantee.MaybeExecuted
+		if !o.carried {
+			f.outcome = guarantee.NotExecuted
+		}
+		return nil, f.err()
+	case err != nil:
+		return nil, err
+	case !o.spec.oneWay && (reply == nil || reply.ProtoReflect().Type() != o.spec.reply):
+		f := refuse(connect.CodeInternal, "an outbound interceptor returned no reply of %s: return what next returned, or an error", o.spec.path())
+		f.outcome = guarantee.MaybeExecuted
+		return nil, f.err()
+	}
+	return reply, nil
+}
+
+// prepare checks a call at the earliest door and fills in what it will need.
+func (n *Node) prepare(ctx context.Context, key string, spec *methodSpec, req proto.Message) (*outgoing, *failure) {
+	if n.closed() {
+		return nil, refuse(connect.CodeUnavailable, "node %s is closed and makes no more calls", n.Name())
+	}
+	if req == nil || !req.ProtoReflect().IsValid() {
+		return nil, refuse(connect.CodeInvalidArgument, "the request of %s is nil: pass an empty message instead", spec.path())
+	}
+	if fail := checkKey(spec.kind.Name, key); fail != nil {
+		return nil, fail
+	}
+	if fail := checkKeyField(spec, key, req); fail != nil {
+		return nil, fail
+	}
+	kind, ok := n.table.Kind(spec.kind.Name)
+	if !ok {
+		return nil, refuse(connect.CodeNotFound, "no node of cluster %q has ever hosted the kind %s: start one with its Host option", n.config.cluster, spec.kind.Name)
+	}
+	o := &outgoing{spec: spec, key: key, identity: kind.Identity, shard: placement.ShardOf(key, kind.Shards)}
+	if err := ctx.Err(); err != nil {
+		return nil, interrupted(context.Cause(ctx), guarantee.NotExecuted, "before the call was made")
+	}
+	var bounded bool
+	if o.deadline, bounded = ctx.Deadline(); !bounded {
+		o.deadline, o.ownDeadline = time.Now().Add(cmp.Or(spec.opts.Timeout, n.config.callTimeout)), true
+	}
+	options := callOptionsFrom(ctx)
+	o.headers = options.headers
+	if fail := o.promise(n, options); fail != nil {
+		return nil, fail
+	}
+	if turn := turnFrom(ctx); turn != nil {
+		if fail := o.nest(turn); fail != nil {
+			return nil, fail
+		}
+	}
+	if o.level == guarantee.AtLeastOnce {
+		o.id = guarantee.CallID{Session: n.ID(), Sequence: n.ledger.next()}
+	}
+	return o, nil
+}
+
+// promise settles the delivery level.
+func (o *outgoing) promise(n *Node, options callOptions) *failure {
+	asked := options.level
+	if options.key != nil {
+		asked = guarantee.ExactlyOnce
+	}
+	if !asked.Valid() {
+		return refuse(connect.CodeInvalidArgument, "%v is no delivery level", asked)
+	}
+	o.level = max(o.spec.declared(n.config.delivery), asked)
+	switch {
+	case o.level == guarantee.ExactlyOnce && o.spec.opts.NoSideEffects:
+		return refuse(connect.CodeInvalidArgument, "%s has no side effects, so there is nothing that EXACTLY_ONCE could protect: call it AT_LEAST_ONCE", o.spec.path())
+	case o.level > guarantee.AtMostOnce && o.spec.oneWay:
+		return refuse(connect.CodeUnimplemented, "the one-way method %s can only be called AT_MOST_ONCE so far, not %v: declare a reply to get more", o.spec.path(), o.level)
+	}
+	if options.key != nil {
+		if fail := options.key.bind(o.path() + "/" + o.spec.name); fail != nil {
+			return fail
+		}
+		o.id = guarantee.CallID{Key: options.key.key}
+	}
+	return nil
+}
+
+// nest makes the call part of the chain of the turn that makes it.
+func (o *outgoing) nest(turn *turnContext) *failure {
+	if turn.over() {
+		return refuse(connect.CodeFailedPrecondition, "the turn that this context belongs to is over: make the call before the handler returns, or with another context")
+	}
+	if o.level > guarantee.AtMostOnce {
+		return refuse(connect.CodeUnimplemented, "%s is %v, and handlers can only make AT_MOST_ONCE calls so far", o.spec.path(), o.level)
+	}
+	o.headers = forwardTrace(turn.call.headers, o.headers)
+	if o.spec.oneWay {
+		return nil // nobody waits, so no cycle can form
+	}
+	caller := turn.call.activation.path()
+	target := o.path()
+	if target == caller || slices.Contains(turn.call.chain, target) {
+		return refuse(connect.CodeFailedPrecondition, "the call would wait for itself: %s: use a one-way call, or pass what the actor needs along",
+			strings.Join(append(append(slices.Clone(turn.call.chain), caller), target), " → "))
+	}
+	if len(turn.call.chain)+1 >= maxChain {
+		return refuse(connect.CodeFailedPrecondition, "calls nest %d deep, and no deeper is allowed: %s", maxChain, strings.Join(turn.call.chain, " → "))
+	}
+	o.chain = append(slices.Clone(turn.call.chain), caller)
+	return nil
+}
+
+// forwardTrace passes the headers of W3C Trace Context on to nested calls, so
+// that a trace follows a chain without anybody's help.
+func forwardTrace(from, to map[string]string) map[string]string {
+	for _, h := range []string{"traceparent", "tracestate", "baggage"} {
+		v, ok := from[h]
+		if _, set := to[h]; !ok || set {
+			continue
+		}
+		merged := map[string]string{h: v}
+		for k, v := range to {
+			merged[k] = v
+		}
+		to = merged
+	}
+	return to
+}
+
+// bounded returns ctx with the call's deadline, for waits that only a context
+// can end. The common way of a call needs no such context: its one wait
+// watches the deadline itself.
+func (o *outgoing) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !o.ownDeadline {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, o.deadline)
+}
+
+// checkKeyField refuses a request whose key field names another actor.
+func checkKeyField(spec *methodSpec, key string, req proto.Message) *failure {
+	if spec.opts.KeyField == 0 {
+		return nil
+	}
+	m := req.ProtoReflect()
+	field := m.Descriptor().Fields().ByNumber(spec.opts.KeyField)
+	if !m.Has(field) {
+		if _, err := keyValue(field, key); err != nil {
+			return refuse(connect.CodeInvalidArgument, "the key %q of %s does not fit its field %s: %v", key, spec.path(), field.Name(), err)
+		}
+		return nil
+	}
+	if got := keyText(field, m.Get(field)); got != key {
+		return refuse(connect.CodeInvalidArgument, "the field %s of the request names %q, and the Pid names %q: leave the field empty or make them equal", field.Name(), got, key)
+	}
+	return nil
+}
+
+// fillKeyField puts the actor's key into its field of a request that the
+// runtime owns.
+func fillKeyField(spec *methodSpec, key string, req proto.Message) {
+	if spec.opts.KeyField == 0 {
+		return
+	}
+	m := req.ProtoReflect()
+	field := m.Descriptor().Fields().ByNumber(spec.opts.KeyField)
+	if m.Has(field) {
+		return
+	}
+	if v, err := keyValue(field, key); err == nil {
+		m.Set(field, v)
+	}
+}
+
+func keyText(field protoreflect.FieldDescriptor, v protoreflect.Value) string {
+	if field.Kind() == protoreflect.EnumKind {
+		return strconv.FormatInt(int64(v.Enum()), 10)
+	}
+	return v.String()
+}
+
+// keyValue reads a key as a value of the field that is to hold it.
+func keyValue(field protoreflect.FieldDescriptor, key string) (protoreflect.Value, error) {
+	switch field.Kind() {
+	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
+		v, err := strconv.ParseInt(key, 10, 32)
+		return protoreflect.ValueOfInt32(int32(v)), err
+	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
+		v, err := strconv.ParseInt(key, 10, 64)
+		return protoreflect.ValueOfInt64(v), err
+	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
+		v, err := strconv.ParseUint(key, 10, 32)
+		return protoreflect.ValueOfUint32(uint32(v)), err
+	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+		v, err := strconv.ParseUint(key, 10, 64)
+		return protoreflect.ValueOfUint64(v), err
+	case protoreflect.EnumKind:
+		v, err := strconv.ParseInt(key, 10, 32)
+		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(v)), err
+	}
+	return protoreflect.ValueOfString(key), nil
+}

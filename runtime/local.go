@@ -1,0 +1,113 @@
+package cajun
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
+)
+
+// callLocal makes an attempt at an actor of this node. Request and reply are
+// copied unless the method is immutable, so that an actor behaves the same
+// wherever it lives.
+func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.Message) (proto.Message, *failure) {
+	if err := n.session.Check(); err != nil {
+		return nil, unavailable("this node holds the actor and cannot serve now: %v", err)
+	}
+	m, ok := s.host.methods[o.spec.name]
+	if !ok {
+		return nil, noMethod(o.spec.kind.Name, o.spec.name)
+	}
+	if size := proto.Size(req); size > n.config.maxMessage {
+		return nil, tooLarge(o.spec, size, n.config.maxMessage)
+	}
+	c := &call{method: m, level: o.level, id: o.id, repeat: o.tries > 0, chain: o.chain, peer: n.ID(), headers: o.headers}
+	c.req, c.copyReply = req, !o.spec.opts.Immutable
+	if c.copyReply || o.spec.opts.KeyField != 0 {
+		c.req = proto.Clone(req)
+		fillKeyField(o.spec, o.key, c.req)
+	}
+	c.turn.deadline = o.deadline
+	if o.level == guarantee.ExactlyOnce {
+		c.watermark = n.ledger.watermark(o.actor())
+	}
+	if o.spec.oneWay {
+		return nil, s.deliver(o.key, c)
+	}
+	if ctx.Done() != nil {
+		c.turn.caller = ctx
+	}
+	w := n.waiters.Get().(*waiter)
+	c.waiter = w
+	if fail := s.deliver(o.key, c); fail != nil {
+		n.release(w)
+		return nil, fail
+	}
+	if cause := w.wait(ctx, o); cause != nil {
+		return nil, n.abandon(c, cause)
+	}
+	r := w.result
+	n.release(w)
+	return r.message, r.fail
+}
+
+// wait returns nil once the result is there, or why the caller gives up.
+func (w *waiter) wait(ctx context.Context, o *outgoing) error {
+	if !o.ownDeadline {
+		select {
+		case <-w.ready:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	w.arm(time.Until(o.deadline))
+	defer w.timer.Stop()
+	select {
+	case <-w.ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-w.timer.C:
+		return context.DeadlineExceeded
+	}
+}
+
+// arm sets the waiter's timer.
+func (w *waiter) arm(d time.Duration) {
+	if w.timer == nil {
+		w.timer = time.NewTimer(d)
+		return
+	}
+	w.timer.Reset(d)
+}
+
+// release takes back a waiter whose result was received or will never come.
+func (n *Node) release(w *waiter) {
+	w.result = result{}
+	n.waiters.Put(w)
+}
+
+// abandon leaves a call behind whose caller gave up.
+func (n *Node) abandon(c *call, cause error) *failure {
+	if c.withdraw() {
+		return interrupted(cause, guarantee.NotExecuted, "before the actor got to it")
+	}
+	c.turn.end(cause)
+	return interrupted(cause, guarantee.MaybeExecuted, "while the actor was at it")
+}
+
+func noMethod(kind, method string) *failure {
+	return refuse(connect.CodeUnimplemented, "the actor's node hosts %s without a method %s: it runs an older or newer version of the service", kind, method)
+}
+
+func tooLarge(spec *methodSpec, size, limit int) *failure {
+	return refuse(connect.CodeResourceExhausted, "the request of %s has %d bytes, at most %d are taken: send less at a time", spec.path(), size, limit)
+}
+
+func unreadable(err error) *failure {
+	return refuse(connect.CodeInternal, "a message cannot be read: %v", err)
+}

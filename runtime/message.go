@@ -1,0 +1,150 @@
+package cajun
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link"
+)
+
+// The states of a call at its actor.
+const (
+	callQueued int32 = iota
+	callStarted
+	callWithdrawn
+	callDone
+)
+
+// call is one message in an actor's mailbox, from a local or a remote caller.
+type call struct {
+	next       *call // in the mailbox
+	state      atomic.Int32
+	activation *activation
+	method     *hostedMethod
+	req        proto.Message
+	turn       turnContext
+
+	id        guarantee.CallID
+	watermark uint64
+	level     guarantee.Level
+	repeat    bool
+	copyReply bool // a local caller that must not share memory with the actor
+	chain     []string
+	peer      string
+	headers   map[string]string
+
+	// The caller: a local one that waits, a remote one, or nobody.
+	waiter *waiter
+	remote remoteCaller
+	// joined are repeats of this call that arrived while it was here; guarded
+	// by the activation's mutex.
+	joined []*call
+}
+
+// remoteCaller says where a reply goes.
+type remoteCaller struct {
+	peer *peer
+	id   uint64
+}
+
+// result is how a turn ended.
+type result struct {
+	// message is the reply. payload is its stored encoding under EXACTLY_ONCE,
+	// which every caller gets byte for byte; message may be nil then.
+	message proto.Message
+	payload []byte
+	stored  bool
+	fail    *failure
+}
+
+// waiter is where a local caller waits for a result. Nodes reuse them.
+type waiter struct {
+	ready  chan struct{}
+	result result
+	timer  *time.Timer
+}
+
+func newWaiter() any { return &waiter{ready: make(chan struct{}, 1)} }
+
+func (w *waiter) deliver(r result) {
+	w.result = r
+	w.ready <- struct{}{}
+}
+
+// start claims the call for its turn; false means that its caller has left.
+func (c *call) start() bool { return c.state.CompareAndSwap(callQueued, callStarted) }
+
+// withdraw takes the call back before its turn; false means that it has
+// started.
+func (c *call) withdraw() bool { return c.state.CompareAndSwap(callQueued, callWithdrawn) }
+
+func (c *call) answer(n *Node, r result) {
+	switch {
+	case c.waiter != nil:
+		c.waiter.deliver(c.local(r))
+	case c.remote.peer != nil:
+		n.respond(c.remote, r)
+	}
+}
+
+// local makes a result safe to hand to a caller in this process.
+func (c *call) local(r result) result {
+	switch {
+	case r.fail != nil:
+	case r.stored:
+		m := c.method.newReply()
+		if err := proto.Unmarshal(r.payload, m); err != nil {
+			return result{fail: unreadable(err)}
+		}
+		r = result{message: m}
+	case c.copyReply:
+		r.message = proto.Clone(r.message)
+	}
+	return r
+}
+
+// describe is the call as handlers and interceptors see it.
+func (c *call) describe() Call {
+	return Call{
+		Kind:    c.method.spec.kind.Name,
+		Key:     c.activation.self.key,
+		Method:  c.method.spec.name,
+		ID:      c.idString(),
+		Level:   c.level,
+		Repeat:  c.repeat,
+		Peer:    c.peer,
+		headers: c.headers,
+		in:      c,
+	}
+}
+
+// idString is the call's ID in a form that is unique across all actors.
+func (c *call) idString() string {
+	if c.id.Key != "" {
+		return c.activation.path() + "/" + c.method.spec.name + "/" + c.id.String()
+	}
+	return c.id.String()
+}
+
+// headerMap returns the headers of a frame.
+func headerMap(hs []link.Header) map[string]string {
+	if len(hs) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(hs))
+	for _, h := range hs {
+		m[h.Key] = h.Value
+	}
+	return m
+}
+
+// cancel tells a call that nobody waits for it any more.
+func (c *call) cancel() {
+	if !c.withdraw() {
+		c.turn.end(context.Canceled)
+	}
+}

@@ -1,0 +1,56 @@
+package cajun
+
+import (
+	"context"
+
+	"github.com/cajun-go/cajun/placement"
+	"github.com/cajun-go/cajun/state"
+)
+
+// owner is the node's side towards placement: what owning a shard means for
+// the actors in memory.
+type owner struct{ n *Node }
+
+var _ placement.Host = owner{}
+
+// Serve implements placement.Host.
+func (o owner) Serve(id state.Shard, epoch uint64) {
+	if h, ok := o.n.hosted[id.Kind]; ok {
+		h.shards.put(id.Number, newShard(o.n, h, id, epoch))
+	}
+}
+
+// Drain implements placement.Host.
+func (o owner) Drain(ctx context.Context, id state.Shard, epoch uint64) {
+	if s := o.n.served(id); s != nil && s.epoch == epoch {
+		s.drain(ctx)
+		s.host.shards.remove(id.Number, s)
+	}
+}
+
+// Drop implements placement.Host.
+func (o owner) Drop(id state.Shard, epoch uint64) {
+	if s := o.n.served(id); s != nil && s.epoch == epoch {
+		s.drop(errMoved)
+		s.host.shards.remove(id.Number, s)
+	}
+}
+
+// served returns the shard if this node serves it.
+func (n *Node) served(id state.Shard) *shard {
+	if h, ok := n.hosted[id.Kind]; ok {
+		return h.shards.get(id.Number)
+	}
+	return nil
+}
+
+// shards calls yield for every shard that this node serves.
+func (n *Node) shards(yield func(*shard) bool) {
+	for _, h := range n.hosted {
+		for s := range h.shards.all {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package cajun
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link"
+	"github.com/cajun-go/cajun/member"
+)
+
+const (
+	// firstSilence is how long a call above AT_MOST_ONCE waits for an answer
+	// before it is sent again; the time doubles up to maxSilence. The receiver
+	// joins a repeat to the call that it repeats, so a slow handler costs a few
+	// frames and not a second run.
+	firstSilence = 500 * time.Millisecond
+	maxSilence   = 8 * time.Second
+	// cancelTimeout bounds the sending of a cancel.
+	cancelTimeout = time.Second
+)
+
+// peer is what this node knows of its exchange with one other session.
+type peer struct {
+	session string
+
+	mu   sync.Mutex
+	last uint64 // the latest frame ID that was given out
+	// pending are the requests to the peer that wait for a response.
+	pending map[uint64]pending
+	// seen recognises frames of the peer that arrive again.
+	seen link.Window
+	// running are the peer's requests that are here, for its cancels.
+	running map[uint64]*call
+}
+
+// pending is where a response goes.
+type pending struct {
+	waiter *waiter
+	reply  protoreflect.MessageType
+}
+
+// expect registers a waiter and returns the ID of its request.
+func (p *peer) expect(w *waiter, reply protoreflect.MessageType) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last++
+	p.pending[p.last] = pending{w, reply}
+	return p.last
+}
+
+// next returns the ID of a request that nobody waits for.
+func (p *peer) next() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last++
+	return p.last
+}
+
+// take removes who waits for a response. Whoever gets it must deliver to it,
+// or own it as its waiting caller.
+func (p *peer) take(id uint64) (pending, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w, ok := p.pending[id]
+	delete(p.pending, id)
+	return w, ok
+}
+
+// fail ends every pending request: no response can be relied on any more.
+func (p *peer) fail(why string) {
+	p.mu.Lock()
+	all := p.pending
+	p.pending = make(map[uint64]pending)
+	p.mu.Unlock()
+	for _, w := range all {
+		w.waiter.deliver(result{fail: lost("%s", why)})
+	}
+}
+
+// peer returns the exchange with a session.
+func (n *Node) peer(session string) *peer {
+	n.peersMu.RLock()
+	p := n.peers[session]
+	n.peersMu.RUnlock()
+	if p != nil {
+		return p
+	}
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	if p = n.peers[session]; p == nil {
+		p = &peer{session: session, pending: make(map[uint64]pending), running: make(map[uint64]*call)}
+		n.peers[session] = p
+	}
+	return p
+}
+
+// callRemote makes an attempt at an actor of another node.
+func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, epoch uint64, req proto.Message) (proto.Message, *failure) {
+	frame := &link.Request{
+		Kind: o.identity, Key: o.key, Method: o.spec.name, Shard: o.shard, Epoch: epoch,
+		Level: o.level, OneWay: o.spec.oneWay, Repeat: o.tries > 0, Chain: o.chain, Call: o.id,
+	}
+	if o.id.Session == n.ID() {
+		frame.Call.Session = "" // the receiver knows who sends
+	}
+	if o.level == guarantee.ExactlyOnce {
+		frame.Watermark = n.ledger.watermark(o.actor())
+	}
+	for k, v := range o.headers {
+		frame.Headers = append(frame.Headers, link.Header{Key: k, Value: v})
+	}
+	buffer := n.buffers.Get().(*[]byte)
+	defer n.buffers.Put(buffer)
+	payload, err := proto.MarshalOptions{}.MarshalAppend((*buffer)[:0], req)
+	if err != nil {
+		return nil, refuse(connect.CodeInvalidArgument, "the request of %s cannot be encoded: %v", o.spec.path(), err)
+	}
+	*buffer = payload
+	if len(payload) > n.config.maxMessage {
+		return nil, tooLarge(o.spec, len(payload), n.config.maxMessage)
+	}
+	frame.Payload = payload
+	return n.exchange(ctx, o, to, frame, o.spec.reply)
+}
+
+// exchange sends a request and waits for its response.
+func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, frame *link.Request, reply protoreflect.MessageType) (proto.Message, *failure) {
+	p := n.peer(to.Session)
+	frame.Timeout = time.Until(o.deadline)
+	if frame.OneWay {
+		frame.ID = p.next()
+		return nil, n.send(ctx, o, to, frame)
+	}
+	w := n.waiters.Get().(*waiter)
+	frame.ID = p.expect(w, reply)
+	if fail := n.send(ctx, o, to, frame); fail != nil {
+		if _, mine := p.take(frame.ID); mine {
+			n.release(w)
+		}
+		return nil, fail
+	}
+	// Asking who has a shard is safe to repeat at every level.
+	resend := o.level > guarantee.AtMostOnce || frame.Method == ""
+	cause := w.waitRemote(ctx, o, resend)
+	if cause == nil {
+		r := w.result
+		n.release(w)
+		return r.message, r.fail
+	}
+	if _, mine := p.take(frame.ID); !mine {
+		<-w.ready // it was being delivered
+		r := w.result
+		n.release(w)
+		return r.message, r.fail
+	}
+	n.release(w)
+	if errors.Is(cause, errSilence) {
+		return nil, lost("node %s did not answer yet", to.Name)
+	}
+	n.cancelRemote(to, frame.ID)
+	return nil, interrupted(cause, guarantee.MaybeExecuted, "while the actor's node "+to.Name+" was at it")
+}
+
+// errSilence ends the wait for an answer that is long overdue.
+var errSilence = errors.New("cajun: no answer yet")
+
+// waitRemote waits like wait, but for what may be sent again not longer than an
+// answer usually takes: the request or its answer may have been lost.
+func (w *waiter) waitRemote(ctx context.Context, o *outgoing, resend bool) error {
+	if !resend {
+		return w.wait(ctx, o)
+	}
+	left := time.Until(o.deadline)
+	silence := min(firstSilence<<min(o.tries, 10), maxSilence)
+	w.arm(min(left, silence))
+	defer w.timer.Stop()
+	select {
+	case <-w.ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-w.timer.C:
+		if left <= silence {
+			return context.DeadlineExceeded
+		}
+		return errSilence
+	}
+}
+
+// send hands a request to the link. A failure means that it was not sent.
+func (n *Node) send(ctx context.Context, o *outgoing, to member.Member, frame *link.Request) *failure {
+	bounded, cancel := o.bounded(ctx)
+	defer cancel()
+	err := n.endpoint.Send(bounded, link.Peer{Session: to.Session, Address: to.Address}, link.Frame{Request: frame})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, link.ErrTooLarge):
+		return tooLarge(o.spec, len(frame.Payload), n.config.maxMessage)
+	case bounded.Err() != nil:
+		return interrupted(context.Cause(bounded), guarantee.NotExecuted, "before the call could be sent to node "+to.Name)
+	}
+	return unavailable("node %s cannot be reached: %v", to.Name, err).because(err)
+}
+
+// cancelRemote tells a node that nobody waits for a request any more.
+func (n *Node) cancelRemote(to member.Member, id uint64) {
+	n.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, cancelTimeout)
+		defer cancel()
+		_ = n.endpoint.Send(ctx, link.Peer{Session: to.Session, Address: to.Address}, link.Frame{Cancel: &link.Cancel{ID: id}})
+	})
+}

@@ -1,0 +1,223 @@
+package cajun
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link"
+	"github.com/cajun-go/cajun/state"
+)
+
+const (
+	// respondTimeout bounds the sending of a response.
+	respondTimeout = 5 * time.Second
+	// claimTimeout bounds a claim that another node asked for.
+	claimTimeout = 5 * time.Second
+	// maxClaims bounds how many such claims wait at once.
+	maxClaims = 4096
+)
+
+// receiver is the node's side towards the link.
+type receiver struct{ n *Node }
+
+// Receive implements link.Receiver.
+func (r receiver) Receive(from string, f link.Frame) {
+	p := r.n.peer(from)
+	switch {
+	case f.Response != nil:
+		r.n.receiveResponse(p, f.Response)
+	case f.Request != nil:
+		r.n.receiveRequest(p, f.Request)
+	case f.Cancel != nil:
+		p.mu.Lock()
+		c := p.running[f.Cancel.ID]
+		delete(p.running, f.Cancel.ID)
+		p.mu.Unlock()
+		if c != nil {
+			c.cancel()
+		}
+	}
+}
+
+// PeerDown implements link.Receiver.
+func (r receiver) PeerDown(session string, err error) {
+	r.n.peersMu.RLock()
+	p := r.n.peers[session]
+	r.n.peersMu.RUnlock()
+	if p != nil {
+		p.fail("the connection to the actor's node broke before it answered")
+	}
+	r.n.leader.Suspect(session)
+}
+
+func (n *Node) receiveResponse(p *peer, r *link.Response) {
+	w, ok := p.take(r.ID)
+	if !ok {
+		return // its caller has left, or it arrived twice
+	}
+	if r.Code == 0 {
+		if w.reply == nil {
+			w.waiter.deliver(result{})
+			return
+		}
+		m := w.reply.New().Interface()
+		if err := proto.Unmarshal(r.Payload, m); err != nil {
+			f := unreadable(err)
+			f.outcome = guarantee.MaybeExecuted
+			w.waiter.deliver(result{fail: f})
+			return
+		}
+		w.waiter.deliver(result{message: m})
+		return
+	}
+	f := &failure{code: connect.Code(r.Code), message: r.Message, outcome: r.Outcome, retryable: r.Retryable, internalText: r.InternalText}
+	for _, d := range r.Details {
+		f.details = append(f.details, &connect.ErrorDetail{Type: d.Type, Value: append([]byte(nil), d.Value...)})
+	}
+	if r.Redirect != nil {
+		copied := *r.Redirect
+		f.redirect = &copied
+	}
+	w.waiter.deliver(result{fail: f})
+}
+
+// receiveRequest admits a request or says at once why not.
+func (n *Node) receiveRequest(p *peer, r *link.Request) {
+	p.mu.Lock()
+	fresh := p.seen.Admit(r.ID)
+	p.mu.Unlock()
+	if !fresh {
+		return
+	}
+	if n.session.Check() != nil || n.closed() {
+		return // a suspended node admits nothing and answers nothing
+	}
+	to := remoteCaller{peer: p, id: r.ID}
+	if r.Method == "" {
+		n.claimFor(to, state.Shard{Kind: r.Kind, Number: r.Shard})
+		return
+	}
+	c, s, fail := n.admitRequest(p, r)
+	if fail == nil {
+		if !r.OneWay {
+			c.remote = to
+			p.mu.Lock()
+			p.running[r.ID] = c
+			p.mu.Unlock()
+		}
+		fail = s.deliver(r.Key, c)
+	}
+	if fail != nil && !r.OneWay {
+		n.tasks.Go(func() { n.respond(to, result{fail: fail}) })
+	}
+}
+
+// admitRequest finds the shard that is to run a request and reads it.
+func (n *Node) admitRequest(p *peer, r *link.Request) (*call, *shard, *failure) {
+	h, ok := n.hosted[r.Kind]
+	if !ok || int(r.Shard) >= h.shards.len() {
+		return nil, nil, refuse(connect.CodeFailedPrecondition, "node %s does not host shard %d of %s", n.Name(), r.Shard, r.Kind)
+	}
+	s := h.shards.get(r.Shard)
+	if s == nil || s.epoch != r.Epoch {
+		return nil, nil, n.notOwner(r.Kind, r.Shard)
+	}
+	m, ok := h.methods[r.Method]
+	if !ok {
+		return nil, nil, noMethod(r.Kind, r.Method)
+	}
+	if fail := checkKey(r.Kind, r.Key); fail != nil {
+		return nil, nil, fail
+	}
+	c := &call{method: m, level: r.Level, id: r.Call, watermark: r.Watermark, repeat: r.Repeat, peer: p.session, headers: headerMap(r.Headers)}
+	if c.id.Session == "" && c.id.Sequence != 0 {
+		c.id.Session = p.session
+	}
+	if c.level == guarantee.ExactlyOnce && c.id.IsZero() {
+		return nil, nil, refuse(connect.CodeInvalidArgument, "an EXACTLY_ONCE call came without a call ID")
+	}
+	if r.Timeout > 0 {
+		c.turn.deadline = time.Now().Add(r.Timeout)
+	}
+	c.chain = append(c.chain, r.Chain...)
+	c.req = m.newRequest()
+	if err := proto.Unmarshal(r.Payload, c.req); err != nil {
+		return nil, nil, refuse(connect.CodeInvalidArgument, "the request of %s cannot be read: %v", m.spec.path(), err)
+	}
+	fillKeyField(m.spec, r.Key, c.req)
+	return c, s, nil
+}
+
+// claimFor takes a shard because another node asked who has it, and tells.
+func (n *Node) claimFor(to remoteCaller, id state.Shard) {
+	if n.claims.Add(1) > maxClaims {
+		n.claims.Add(-1)
+		return // the caller asks again
+	}
+	n.tasks.Go(func() {
+		defer n.claims.Add(-1)
+		ctx, cancel := context.WithTimeout(n.ctx, claimTimeout)
+		defer cancel()
+		rec, err := n.manager.Claim(ctx, id)
+		if err != nil {
+			n.respond(to, result{fail: unavailable("node %s could not take the actor's shard: %v", n.Name(), err)})
+			return
+		}
+		f := unavailable("the actor's shard was just taken by a node")
+		f.redirect = &link.Redirect{Owner: rec.Owner, Epoch: rec.Epoch, Target: rec.Target}
+		n.respond(to, result{fail: f})
+	})
+}
+
+// respond sends a turn's result to its remote caller. A response that cannot
+// be sent is lost, which the caller notices by the broken connection.
+func (n *Node) respond(to remoteCaller, r result) {
+	to.peer.mu.Lock()
+	delete(to.peer.running, to.id)
+	to.peer.mu.Unlock()
+	if n.session.Check() != nil {
+		return
+	}
+	buffer := n.buffers.Get().(*[]byte)
+	defer n.buffers.Put(buffer)
+	frame := &link.Response{ID: to.id}
+	if err := fillResponse(frame, r, buffer); err != nil {
+		fill := unreadable(err)
+		fill.outcome = guarantee.MaybeExecuted
+		_ = fillResponse(frame, result{fail: fill}, buffer)
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, respondTimeout)
+	defer cancel()
+	to2 := link.Peer{Session: to.peer.session}
+	if m, ok := n.view.Get(to.peer.session); ok {
+		to2.Address = m.Address
+	}
+	if err := n.endpoint.Send(ctx, to2, link.Frame{Response: frame}); err != nil {
+		n.logger.Debug("a response could not be sent", "peer", to.peer.session, "error", err)
+	}
+}
+
+func fillResponse(frame *link.Response, r result, buffer *[]byte) error {
+	switch f := r.fail; {
+	case f != nil:
+		frame.Code, frame.Message, frame.Outcome = uint32(f.code), f.message, f.outcome
+		frame.Retryable, frame.InternalText, frame.Redirect = f.retryable, f.internalText, f.redirect
+		for _, d := range f.details {
+			frame.Details = append(frame.Details, link.Detail{Type: d.Type, Value: d.Value})
+		}
+	case r.stored:
+		frame.Payload = r.payload
+	case r.message != nil:
+		b, err := proto.MarshalOptions{}.MarshalAppend((*buffer)[:0], r.message)
+		if err != nil {
+			return err
+		}
+		*buffer = b
+		frame.Payload = b
+	}
+	return nil
+}

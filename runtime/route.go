@@ -1,0 +1,222 @@
+package cajun
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link"
+	"github.com/cajun-go/cajun/member"
+	"github.com/cajun-go/cajun/placement"
+)
+
+const (
+	// maxHeld bounds how many calls of a node may wait for an owner at once.
+	maxHeld = 16 << 10
+	// holdPause is how long a call waits for news of a moving shard before it
+	// asks again.
+	holdPause = 100 * time.Millisecond
+)
+
+// carry brings a call to its actor: it finds the owner, makes attempts, and
+// repeats them as far as the delivery level allows.
+func (n *Node) carry(ctx context.Context, o *outgoing, req proto.Message) (proto.Message, *failure) {
+	o.carried = true
+	outcome := guarantee.NotExecuted
+	held := false
+	defer func() {
+		if held {
+			n.held.Add(-1)
+		}
+	}()
+	for attempt := 1; ; attempt++ {
+		changed := n.table.Changed()
+		reply, fail := n.attempt(ctx, o, req)
+		if fail == nil {
+			return reply, nil
+		}
+		if fail.outcome != guarantee.NotExecuted {
+			o.tries++
+		}
+		outcome = outcome.After(fail.outcome)
+		fail.outcome = outcome
+		if !o.again(fail) {
+			return nil, fail
+		}
+		if !held {
+			if held = true; n.held.Add(1) > maxHeld {
+				fail.code, fail.message = connect.CodeResourceExhausted, "too many calls wait for owners of their actors: "+fail.message
+				return nil, fail
+			}
+		}
+		if cause := n.pause(ctx, o, changed, attempt); cause != nil {
+			late := interrupted(cause, outcome, "while the call was tried again; before that: "+fail.message)
+			return nil, late.because(cause)
+		}
+	}
+}
+
+// again reports whether a failed attempt is to be followed by another one.
+func (o *outgoing) again(fail *failure) bool {
+	switch {
+	case !fail.retryable:
+		return false
+	case fail.outcome == guarantee.NotExecuted:
+		return true // safe at every level: the handler has not run
+	}
+	return o.level >= guarantee.AtLeastOnce && o.spec.opts.Retry.Allows(o.tries+1)
+}
+
+// pause waits before the next attempt: for a jittered while, and no longer
+// than until the routing view changes. It returns why the caller gave up.
+func (n *Node) pause(ctx context.Context, o *outgoing, changed <-chan struct{}, attempt int) error {
+	if o.hint != nil || o.claimed {
+		o.claimed = false
+		return nil // the way is known: no need to wait
+	}
+	d := o.spec.opts.Retry.Pause(attempt, rand.Float64())
+	left := time.Until(o.deadline)
+	if left <= 0 {
+		return context.DeadlineExceeded
+	}
+	timer := time.NewTimer(min(d, left))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-changed:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-n.ctx.Done():
+		return context.Cause(n.ctx)
+	}
+	return nil
+}
+
+// route is where the next attempt goes: to a shard of this node, to another
+// member under an epoch, or to a member that is to claim the shard first.
+type route struct {
+	local *shard
+	to    member.Member
+	epoch uint64
+	claim bool
+	// hold says that the shard is on its way to a new owner: wait for news.
+	hold bool
+}
+
+// route finds the way to the call's actor in what this node knows.
+func (n *Node) route(o *outgoing) (route, *failure) {
+	if h, ok := n.hosted[o.identity]; ok {
+		if s := h.shards.get(o.shard); s != nil {
+			return route{local: s}, nil
+		}
+	}
+	rec, found := n.table.Lookup(o.identity, o.shard)
+	if hint := o.hint; hint != nil {
+		o.hint = nil // it is good for one attempt; the view catches up
+		if to, alive := n.view.Get(hint.Owner); alive && hint.Epoch > rec.Epoch {
+			return route{to: to, epoch: hint.Epoch}, nil
+		}
+	}
+	if found && rec.Phase == placement.Released {
+		if _, alive := n.view.Get(rec.Target); alive {
+			return route{hold: true}, nil
+		}
+	} else if found {
+		if to, alive := n.view.Get(rec.Owner); alive {
+			return route{to: to, epoch: rec.Epoch, claim: rec.Owner == n.ID()}, nil
+		}
+	}
+	return n.claimant(o)
+}
+
+// claimant picks who is to claim a shard that nobody holds: the members that
+// host the kind take turns.
+func (n *Node) claimant(o *outgoing) (route, *failure) {
+	order := n.manager.Turns(o.identity, o.shard)
+	if len(order) == 0 {
+		f := refuse(connect.CodeUnavailable, "no live node of cluster %q hosts %s: start one with its Host option, or wait until one is back", n.config.cluster, o.spec.kind.Name)
+		f.retryable = o.level >= guarantee.AtLeastOnce
+		return route{}, f
+	}
+	to, alive := n.view.Get(order[o.candidate%len(order)])
+	if !alive {
+		return route{}, unavailable("the node that was to take the actor has just left")
+	}
+	return route{to: to, claim: true}, nil
+}
+
+// attempt makes one attempt of a call.
+func (n *Node) attempt(ctx context.Context, o *outgoing, req proto.Message) (proto.Message, *failure) {
+	r, fail := n.route(o)
+	if fail != nil {
+		return nil, fail
+	}
+	switch {
+	case r.local != nil:
+		return n.callLocal(ctx, o, r.local, req)
+	case r.hold:
+		return nil, n.hold(ctx, o)
+	case r.claim && r.to.Session == n.ID():
+		return nil, n.claimHere(ctx, o)
+	case r.claim:
+		fail = n.claimThere(ctx, o, r.to)
+	default:
+		var reply proto.Message
+		if reply, fail = n.callRemote(ctx, o, r.to, r.epoch, req); fail == nil {
+			return reply, nil
+		}
+	}
+	if fail.redirect != nil && fail.redirect.Owner != "" && fail.redirect.Epoch > r.epoch {
+		o.hint = fail.redirect
+	}
+	return nil, fail
+}
+
+// hold waits for the record of a shard that is being handed over to change.
+func (n *Node) hold(ctx context.Context, o *outgoing) *failure {
+	changed := n.table.Changed()
+	timer := time.NewTimer(min(holdPause, time.Until(o.deadline)))
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-n.ctx.Done():
+	}
+	return unavailable("the actor is moving to another node")
+}
+
+// claimHere takes the shard for this node.
+func (n *Node) claimHere(ctx context.Context, o *outgoing) *failure {
+	bounded, cancel := o.bounded(ctx)
+	defer cancel()
+	rec, err := n.manager.Claim(bounded, n.shardID(o.identity, o.shard))
+	if err != nil {
+		o.candidate++
+		return unavailable("this node could not take the actor: %v", err).because(err)
+	}
+	if rec.Owner != n.ID() {
+		o.hint = &link.Redirect{Owner: rec.Owner, Epoch: rec.Epoch}
+	} else if h := n.hosted[o.identity]; h != nil && h.shards.get(o.shard) != nil {
+		o.claimed = true
+	}
+	return unavailable("the actor's shard was just taken by a node")
+}
+
+// claimThere asks another node to take the shard. Its answer says who has it
+// now.
+func (n *Node) claimThere(ctx context.Context, o *outgoing, to member.Member) *failure {
+	_, fail := n.exchange(ctx, o, to, &link.Request{Kind: o.identity, Shard: o.shard}, nil)
+	if fail == nil {
+		return unavailable("node %s did not say who has the actor's shard", to.Name)
+	}
+	if fail.redirect == nil {
+		o.candidate++
+	}
+	fail.outcome, fail.retryable = guarantee.NotExecuted, true // no handler was asked
+	return fail
+}

@@ -1,0 +1,238 @@
+package cajun_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cajun-go/cajun/guarantee"
+	cajun "github.com/cajun-go/cajun/runtime"
+	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
+	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
+)
+
+// stage is what the actors of one test share with it.
+type stage struct {
+	mu sync.Mutex
+	// runs counts the handler runs per actor.
+	runs map[string]int
+	// acts are what handlers do when a request's script names them.
+	acts map[string]func(context.Context, *cajun.Self) error
+	// seen are the calls that handlers ran for.
+	seen []cajun.Call
+	// hooks are the activations and passivations, in order.
+	hooks []string
+}
+
+func newStage() *stage {
+	return &stage{runs: map[string]int{}, acts: map[string]func(context.Context, *cajun.Self) error{}}
+}
+
+// on lets handlers do f when a request's script or text is name.
+func (s *stage) on(name string, f func(context.Context, *cajun.Self) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acts[name] = f
+}
+
+func (s *stage) play(ctx context.Context, self *cajun.Self, script string) error {
+	call, _ := cajun.CallFrom(ctx)
+	s.mu.Lock()
+	s.runs[self.Key()]++
+	s.seen = append(s.seen, call)
+	f := s.acts[script]
+	s.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return f(ctx, self)
+}
+
+func (s *stage) runsOf(key string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.runs[key]
+}
+
+func (s *stage) calls() []cajun.Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]cajun.Call(nil), s.seen...)
+}
+
+func (s *stage) note(hook string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hooks = append(s.hooks, hook)
+}
+
+func (s *stage) noted() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.hooks, " ")
+}
+
+// options hosts both kinds of actors.
+func (s *stage) options() cajun.Option {
+	return cajun.Options(
+		probev1cajun.HostCounter(func(self *cajun.Self, st *probev1.CounterState) (*counter, error) {
+			return &counter{stage: s, self: self, state: st}, nil
+		}),
+		probev1cajun.HostEcho(func(self *cajun.Self) (*echo, error) {
+			return &echo{stage: s, self: self}, nil
+		}),
+	)
+}
+
+// counter has durable state.
+type counter struct {
+	stage *stage
+	self  *cajun.Self
+	state *probev1.CounterState
+}
+
+func (c *counter) OnActivate(context.Context) error  { c.stage.note("+" + c.self.Key()); return nil }
+func (c *counter) OnPassivate(context.Context) error { c.stage.note("-" + c.self.Key()); return nil }
+func (c *counter) Add(ctx context.Context, r *probev1.AddRequest) (*probev1.AddReply, error) {
+	c.state.Sum += r.GetAmount()
+	c.state.Runs++
+	for k, v := range r.GetLabels() {
+		if c.state.ByLabel == nil {
+			c.state.ByLabel = map[string]int64{}
+		}
+		c.state.ByLabel[k] += v
+	}
+	if err := c.stage.play(ctx, c.self, r.GetScript()); err != nil {
+		return nil, err
+	}
+	return &probev1.AddReply{Sum: c.state.Sum, Runs: c.state.Runs, ByLabel: c.state.ByLabel}, nil
+}
+
+func (c *counter) AddSure(ctx context.Context, r *probev1.AddRequest) (*probev1.AddReply, error) {
+	return c.Add(ctx, r)
+}
+
+func (c *counter) AddOnce(ctx context.Context, r *probev1.AddRequest) (*probev1.AddReply, error) {
+	return c.Add(ctx, r)
+}
+
+func (c *counter) Get(ctx context.Context, r *probev1.GetRequest) (*probev1.AddReply, error) {
+	if r.GetScript() == "scribble" {
+		c.state.Sum = -1
+	}
+	if err := c.stage.play(ctx, c.self, r.GetScript()); err != nil {
+		return nil, err
+	}
+	return &probev1.AddReply{Sum: c.state.Sum, Runs: c.state.Runs}, nil
+}
+
+func (c *counter) Note(ctx context.Context, r *probev1.AddRequest) error {
+	_, err := c.Add(ctx, r)
+	return err
+}
+
+// echo has no state.
+type echo struct {
+	stage *stage
+	self  *cajun.Self
+	last  *probev1.EchoRequest
+}
+
+func (e *echo) OnPassivate(context.Context) error { e.stage.note("-" + e.self.Key()); return nil }
+
+func (e *echo) Echo(ctx context.Context, r *probev1.EchoRequest) (*probev1.EchoReply, error) {
+	e.last = r
+	if err := e.stage.play(ctx, e.self, r.GetText()); err != nil {
+		return nil, err
+	}
+	return &probev1.EchoReply{Text: r.GetText(), Payload: r.GetPayload()}, nil
+}
+
+func (e *echo) EchoSure(ctx context.Context, r *probev1.EchoRequest) (*probev1.EchoReply, error) {
+	return e.Echo(ctx, r)
+}
+
+func (e *echo) EchoOnce(ctx context.Context, r *probev1.EchoRequest) (*probev1.EchoReply, error) {
+	return e.Echo(ctx, r)
+}
+
+func (e *echo) EchoShared(ctx context.Context, r *probev1.EchoRequest) (*probev1.EchoReply, error) {
+	return e.Echo(ctx, r)
+}
+
+func (e *echo) EchoQuick(ctx context.Context, r *probev1.EchoRequest) (*probev1.EchoReply, error) {
+	return e.Echo(ctx, r)
+}
+
+func (e *echo) EchoKey(ctx context.Context, r *probev1.KeyRequest) (*probev1.EchoReply, error) {
+	return e.Echo(ctx, &probev1.EchoRequest{Text: r.GetActor()})
+}
+
+func (e *echo) Note(ctx context.Context, r *probev1.EchoRequest) error {
+	_, err := e.Echo(ctx, r)
+	return err
+}
+
+func (e *echo) NoteSure(ctx context.Context, r *probev1.EchoRequest) error {
+	return e.Note(ctx, r)
+}
+
+// testContext bounds one step of a test.
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// eventually polls until the condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	ctx := testContext(t)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// wantOutcome checks an error's outcome and that its text names what matters.
+func wantOutcome(t testing.TB, err error, outcome guarantee.Outcome, mentions ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one with outcome %v", outcome)
+	}
+	if got := cajun.OutcomeOf(err); got != outcome {
+		t.Errorf("outcome %v, want %v, of: %v", got, outcome, err)
+	}
+	for _, m := range mentions {
+		if !strings.Contains(err.Error(), m) {
+			t.Errorf("the error does not mention %q: %v", m, err)
+		}
+	}
+}
+
+var errRehearsed = errors.New("as the test wants it")
+
+// keyOn returns a key, distinct for each n, whose actor lives on node i.
+func keyOn(t testing.TB, owner func(cajun.Target) int, pid func(key string) cajun.Target, call func(key string) error, i, n int) string {
+	t.Helper()
+	for k := range 1000 {
+		key := fmt.Sprintf("k%d-%d", n, k)
+		if err := call(key); err != nil {
+			t.Fatalf("placing %s: %v", key, err)
+		}
+		if owner(pid(key)) == i {
+			return key
+		}
+	}
+	t.Fatalf("no key lands on node %d", i)
+	return ""
+}

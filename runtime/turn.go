@@ -1,0 +1,215 @@
+package cajun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/member"
+)
+
+// take runs the turn of one call, from admission to reply.
+func (a *activation) take(c *call) {
+	if !c.start() {
+		return // the caller has withdrawn it
+	}
+	if fail := a.admit(c); fail != nil {
+		a.finish(c, result{fail: fail})
+		return
+	}
+	if a.actor == nil {
+		if fail := a.activate(); fail != nil {
+			a.finish(c, result{fail: fail})
+			return
+		}
+	}
+	r := a.turn(c)
+	// The reply leaves only from an owner: the lease and the shard are looked at
+	// again, as the turn may have taken long.
+	if fail := a.mayAnswer(); fail != nil {
+		r = result{fail: fail}
+	}
+	a.finish(c, r)
+}
+
+// admit looks once more, just before the turn, whether the call may run.
+func (a *activation) admit(c *call) *failure {
+	n := a.shard.node
+	if a.shard.phase.Load() == shardGone {
+		return a.shard.notOwner()
+	}
+	if err := n.session.Check(); err != nil {
+		return unavailable("the node that held the actor cannot serve now: %v", err)
+	}
+	if cause := c.turn.interruption(); cause != nil {
+		return interrupted(cause, guarantee.NotExecuted, "before the actor got to it")
+	}
+	return nil
+}
+
+// mayAnswer waits out a suspension and reports whether this node still speaks
+// for the actor.
+func (a *activation) mayAnswer() *failure {
+	n := a.shard.node
+	for a.shard.ctx.Err() == nil {
+		st, changed := n.session.State()
+		if st.Phase != member.Suspended {
+			break
+		}
+		select {
+		case <-changed:
+		case <-a.shard.ctx.Done():
+		}
+	}
+	if a.shard.phase.Load() == shardGone || n.session.Check() != nil {
+		return lost("the actor's node lost it while the call ran")
+	}
+	return nil
+}
+
+// turn answers a call whose actor is in memory.
+func (a *activation) turn(c *call) result {
+	if c.level == guarantee.ExactlyOnce {
+		if r, done := a.recall(c); done {
+			return r
+		}
+	}
+	reply, fail := a.handle(c)
+	if fail != nil && fail.outcome != guarantee.Answered {
+		if a.durable != nil && a.durable.rollback() != nil {
+			a.forget()
+		}
+		return result{fail: fail}
+	}
+	if a.durable != nil {
+		return a.commit(c, reply, fail)
+	}
+	return result{message: reply, fail: fail}
+}
+
+// handle runs the handler, with the node's interceptors around it. The outcome
+// of a failure is Answered when the handler itself said no.
+func (a *activation) handle(c *call) (reply proto.Message, fail *failure) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.shard.node.logger.Error("a handler panicked; the actor's memory is dropped",
+				"kind", a.self.kind, "method", c.method.spec.name, "call_id", c.idString(),
+				"shard", a.shard.id.Number, "epoch", a.shard.epoch, "panic", p, "stack", string(debug.Stack()))
+			a.forget()
+			reply, fail = nil, &failure{
+				code:    connect.CodeInternal,
+				message: fmt.Sprintf("the handler of %s.%s panicked; its stack is in the log of node %s", a.self.kind, c.method.spec.name, a.shard.node.Name()),
+				outcome: guarantee.NotCommitted,
+			}
+		}
+	}()
+	var err error
+	if intercepted := a.shard.node.inbound; intercepted != nil {
+		reply, err = intercepted(&c.turn, c.describe(), c.req)
+	} else {
+		reply, err = c.method.invoke(a.actor, &c.turn, c.req)
+	}
+	if err == nil {
+		if fail := c.method.checkReply(reply); fail != nil {
+			return nil, fail
+		}
+		return reply, nil
+	}
+	if cause := c.turn.interruption(); cause != nil && isContextError(err) {
+		// Not an answer: a repeat of the call must not be told that the first
+		// caller ran out of time.
+		return nil, a.cutShort(cause)
+	}
+	return nil, answer(err)
+}
+
+// cutShort is the failure of a turn whose context ended and whose handler gave
+// up because of it.
+func (a *activation) cutShort(cause error) *failure {
+	if errors.Is(cause, errMoved) || a.shard.phase.Load() == shardGone {
+		f := lost("the actor's shard left its node while the call ran")
+		f.outcome = guarantee.NotCommitted
+		return f.because(cause)
+	}
+	return interrupted(cause, guarantee.NotCommitted, "while the handler ran")
+}
+
+func isContextError(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	code := connect.CodeOf(err)
+	return code == connect.CodeCanceled || code == connect.CodeDeadlineExceeded
+}
+
+// activate brings the actor into memory.
+func (a *activation) activate() (fail *failure) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.shard.node.logger.Error("an actor panicked while it was activated",
+				"kind", a.self.kind, "shard", a.shard.id.Number, "epoch", a.shard.epoch, "panic", p, "stack", string(debug.Stack()))
+			a.forget()
+			fail = refuse(connect.CodeInternal, "%s panicked while it was activated; its stack is in the log of node %s", a.self.kind, a.shard.node.Name())
+		}
+	}()
+	host := a.shard.host
+	var state proto.Message
+	if host.newState != nil {
+		if fail := a.load(); fail != nil {
+			return fail
+		}
+		state = a.durable.state
+	}
+	actor, err := host.spawn(&a.self, state)
+	if err == nil && isNil(actor) {
+		err = errors.New("the function that makes it returned nil")
+	}
+	if err != nil {
+		a.forget()
+		return notActivated(a.self.kind, err)
+	}
+	a.actor = actor
+	if hook, ok := actor.(Activator); ok {
+		if err := hook.OnActivate(a.shard.ctx); err != nil {
+			a.forget()
+			return notActivated(a.self.kind, err)
+		}
+	}
+	if state != nil {
+		return a.durable.rebase(state)
+	}
+	return nil
+}
+
+func notActivated(kind string, err error) *failure {
+	f := answer(err)
+	f.message = fmt.Sprintf("%s could not be activated: %s", kind, f.message)
+	f.outcome = guarantee.NotExecuted
+	return f
+}
+
+// deactivate takes the actor out of memory in good order.
+func (a *activation) deactivate() {
+	defer a.forget()
+	hook, ok := a.actor.(Passivator)
+	if !ok || a.shard.phase.Load() == shardGone {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			a.shard.node.logger.Error("OnPassivate panicked", "kind", a.self.kind, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	if err := hook.OnPassivate(a.shard.ctx); err != nil {
+		a.shard.node.logger.Warn("OnPassivate failed", "kind", a.self.kind, "error", err)
+	}
+}
+
+// forget drops the actor's memory: it is ahead of the store, or not wanted any
+// more. The next call activates it anew.
+func (a *activation) forget() { a.actor, a.durable = nil, nil }

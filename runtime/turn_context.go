@@ -1,0 +1,116 @@
+package cajun
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+var (
+	errTurnOver = errors.New("cajun: the turn is over; a handler's context must not be used after the handler has returned")
+	// errMoved cancels turns that outstay the hand-over of their shard.
+	errMoved = errors.New("cajun: the actor is moving to another node")
+)
+
+// turnContext is the context of one turn. It carries the caller's deadline and
+// cancellation and nothing else of the caller, so that a handler sees the same
+// whether its caller is local or remote. Its Done channel is made when somebody
+// asks for it: most handlers never do.
+type turnContext struct {
+	call     *call
+	deadline time.Time
+	// caller is the local caller's context, whose end ends the turn's; nil for
+	// remote callers, who send a cancel.
+	caller context.Context
+
+	mu    sync.Mutex
+	inner context.Context
+	stop  context.CancelCauseFunc
+	cause error // why the context ended before inner was made
+}
+
+type turnKey struct{}
+
+// turnFrom returns the turn that ctx belongs to, or nil.
+func turnFrom(ctx context.Context) *turnContext {
+	t, _ := ctx.Value(turnKey{}).(*turnContext)
+	return t
+}
+
+// Deadline implements context.Context.
+func (t *turnContext) Deadline() (time.Time, bool) { return t.deadline, !t.deadline.IsZero() }
+
+// Value implements context.Context.
+func (t *turnContext) Value(key any) any {
+	if _, ok := key.(turnKey); ok {
+		return t
+	}
+	return nil
+}
+
+// Done implements context.Context.
+func (t *turnContext) Done() <-chan struct{} { return t.real().Done() }
+
+// Err implements context.Context.
+func (t *turnContext) Err() error { return t.real().Err() }
+
+// real returns the context behind t, made on first use.
+func (t *turnContext) real() context.Context {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.inner != nil {
+		return t.inner
+	}
+	ctx, stop := context.WithCancelCause(context.Background())
+	if t.cause != nil {
+		stop(t.cause)
+		t.inner, t.stop = ctx, stop
+		return ctx
+	}
+	release := func() bool { return true }
+	if t.caller != nil {
+		release = context.AfterFunc(t.caller, func() { t.end(context.Cause(t.caller)) })
+	}
+	if !t.deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, t.deadline)
+		t.stop = func(err error) { release(); stop(err); cancel() }
+	} else {
+		t.stop = func(err error) { release(); stop(err) }
+	}
+	t.inner = ctx
+	return ctx
+}
+
+// end ends the context; the first cause stays.
+func (t *turnContext) end(cause error) {
+	t.mu.Lock()
+	stop := t.stop
+	if t.cause == nil {
+		t.cause = cause
+	}
+	t.mu.Unlock()
+	if stop != nil {
+		stop(cause)
+	}
+}
+
+// over reports whether the turn has ended.
+func (t *turnContext) over() bool { return t.call.state.Load() == callDone }
+
+// interruption tells why the turn's caller stopped waiting, or nil.
+func (t *turnContext) interruption() error {
+	t.mu.Lock()
+	cause := t.cause
+	t.mu.Unlock()
+	switch {
+	case cause != nil:
+		return cause
+	case t.caller != nil && t.caller.Err() != nil:
+		return t.caller.Err()
+	case !t.deadline.IsZero() && !time.Now().Before(t.deadline):
+		return context.DeadlineExceeded
+	}
+	return nil
+}
