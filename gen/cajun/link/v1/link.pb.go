@@ -142,7 +142,10 @@ type Hello struct {
 	From string `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	// The session that the speaker means to talk to. A process that took over
 	// the address of a dead one refuses.
-	To            string `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	To string `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// The largest payload that the speaker takes in one frame, in bytes; 0 is
+	// 4 MiB. A sender refuses what is larger, as reading it would end the stream.
+	MaxMessage    uint32 `protobuf:"varint,5,opt,name=max_message,json=maxMessage,proto3" json:"max_message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -203,6 +206,13 @@ func (x *Hello) GetTo() string {
 		return x.To
 	}
 	return ""
+}
+
+func (x *Hello) GetMaxMessage() uint32 {
+	if x != nil {
+		return x.MaxMessage
+	}
+	return 0
 }
 
 // Frame is one message.
@@ -821,12 +831,14 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\x06frames\x18\x02 \x03(\v2\x14.cajun.link.v1.FrameR\x06frames\"l\n" +
 	"\x10ExchangeResponse\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.cajun.link.v1.HelloR\x05hello\x12,\n" +
-	"\x06frames\x18\x02 \x03(\v2\x14.cajun.link.v1.FrameR\x06frames\"_\n" +
+	"\x06frames\x18\x02 \x03(\v2\x14.cajun.link.v1.FrameR\x06frames\"\x80\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x04 \x01(\tR\x02to\"\xab\x01\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x1f\n" +
+	"\vmax_message\x18\x05 \x01(\rR\n" +
+	"maxMessage\"\xab\x01\n" +
 	"\x05Frame\x122\n" +
 	"\arequest\x18\x01 \x01(\v2\x16.cajun.link.v1.RequestH\x00R\arequest\x125\n" +
 	"\bresponse\x18\x02 \x01(\v2\x17.cajun.link.v1.ResponseH\x00R\bresponse\x12/\n" +

@@ -1,0 +1,125 @@
+package connectlink
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+
+	"github.com/cajun-go/cajun/link"
+)
+
+// errEnded says that a frame came too late for a stream.
+var errEnded = errors.New("connectlink: the stream has ended")
+
+// keepBatch bounds the memory that an idle stream holds on to.
+const keepBatch = 512 << 10
+
+// outbox collects the frames for one stream into the batch that is sent next.
+// Any number of senders append to it; one writer takes.
+type outbox struct {
+	limit int           // bytes in a batch before senders wait
+	wake  chan struct{} // holds a token when an idle writer should look again
+
+	mu      sync.Mutex
+	batch   []byte
+	idle    bool          // the writer waits for wake
+	room    chan struct{} // closed when there is room again; nil when nobody waits
+	closed  bool          // lets nothing more in; what is there goes out
+	dropped bool          // what is there is lost, too
+}
+
+func newOutbox(limit int) *outbox {
+	return &outbox{limit: limit, wake: make(chan struct{}, 1)}
+}
+
+// add appends a frame to the batch. It waits for room until ctx ends, and then
+// fails with the context's error, or with errEnded when the stream ends; in
+// both cases the frame was not added.
+func (o *outbox) add(ctx context.Context, f *link.Frame) error {
+	size := link.BatchedSize(f)
+	o.mu.Lock()
+	for !o.closed && len(o.batch) > 0 && len(o.batch)+size > o.limit {
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		o.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		o.mu.Lock()
+	}
+	if o.closed {
+		o.mu.Unlock()
+		return errEnded
+	}
+	o.batch = link.AppendBatched(o.batch, f)
+	o.unlockAndWake()
+	return nil
+}
+
+// take returns the next batch, once there is something in it, and false when
+// nothing more will come. It takes the memory of the one before.
+func (o *outbox) take(previous []byte) ([]byte, bool) {
+	if cap(previous) > keepBatch {
+		previous = nil
+	}
+	for {
+		// Everyone who is ready to run may add a frame first. With many
+		// callers this about doubles what one write carries; with one it
+		// costs nothing.
+		runtime.Gosched()
+		o.mu.Lock()
+		switch {
+		case o.dropped:
+			o.mu.Unlock()
+			return nil, false
+		case len(o.batch) > 0:
+			batch := o.batch
+			o.batch = previous[:0]
+			o.makeRoom()
+			o.mu.Unlock()
+			return batch, true
+		case o.closed:
+			o.mu.Unlock()
+			return nil, false
+		}
+		o.idle = true
+		o.mu.Unlock()
+		<-o.wake
+	}
+}
+
+// close lets nothing more in. With drop, what is there is lost, too.
+func (o *outbox) close(drop bool) {
+	o.mu.Lock()
+	o.closed = true
+	o.dropped = o.dropped || drop
+	o.makeRoom()
+	o.unlockAndWake()
+}
+
+func (o *outbox) unlockAndWake() {
+	idle := o.idle
+	o.idle = false
+	o.mu.Unlock()
+	if idle {
+		o.wake <- struct{}{}
+	}
+}
+
+func (o *outbox) makeRoom() {
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}
+
+func (o *outbox) isClosed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
+}
