@@ -13,6 +13,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cajun-go/cajun/state"
 )
@@ -96,10 +98,14 @@ func (s *Store) send(ctx context.Context, txn clientv3.Op) (*clientv3.TxnRespons
 		return nil, fmt.Errorf("%w: etcd says %q: leave its max-request-bytes and max-txn-ops at their defaults or above",
 			state.ErrTooLarge, err.Error())
 	}
-	// gRPC's own timer may fire before the context's, and then its error does
-	// not match the context's.
-	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
-		err = fmt.Errorf("%w: %w", ended, err)
+	// The deadline often passes at the server first, and then its answer does
+	// not match the context's error.
+	cause := ctx.Err()
+	if _, bounded := ctx.Deadline(); bounded && status.Code(err) == codes.DeadlineExceeded {
+		cause = context.DeadlineExceeded
+	}
+	if cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	return nil, err
 }
