@@ -95,6 +95,7 @@ func (f *faulty) Watch(ctx context.Context, prefix string, after int64) <-chan m
 	out := make(chan metadata.Batch)
 	go func() {
 		defer func() {
+			time.Sleep(time.Millisecond) // a store that takes its time to end a watch
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.open--

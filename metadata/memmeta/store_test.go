@@ -44,15 +44,16 @@ func put(t testing.TB, s metadata.Store, key string, value []byte, lease metadat
 func TestHistoryIsBounded(t *testing.T) {
 	s := memmeta.New()
 	defer s.Close()
-	value := make([]byte, 1<<20)
-	var last int64
+	first := put(t, s, "small", nil, 0)
 	for range 20 {
-		last = put(t, s, "k", value, 0).Revision
+		put(t, s, "large", make([]byte, 1<<20), 0)
 	}
-	if b := <-s.Watch(t.Context(), "k", 1); !errors.Is(b.Err, metadata.ErrCompacted) {
+	last := put(t, s, "small", nil, 0)
+	// The small changes alone would fit; it is the history that has no room.
+	if b := <-s.Watch(t.Context(), "small", first.Revision-1); !errors.Is(b.Err, metadata.ErrCompacted) {
 		t.Errorf("a watch from the start: %d events, %v; want ErrCompacted", len(b.Events), b.Err)
 	}
-	if b := <-s.Watch(t.Context(), "k", last-3); b.Err != nil || len(b.Events) != 3 {
+	if b := <-s.Watch(t.Context(), "", last.Revision-3); b.Err != nil || len(b.Events) != 3 {
 		t.Errorf("a watch of the latest: %d events, %v; want 3", len(b.Events), b.Err)
 	}
 }
