@@ -38,12 +38,13 @@ type Store interface {
 	// Seal raises the fences of shards, all of one kind and one new owner. It
 	// succeeds for a shard whose stored fence has a lower epoch or is equal to
 	// the new one (so that it can be repeated), and is refused otherwise. The
-	// result has an entry per request, in order: nil, a *FencedError, or an
-	// error that leaves open whether the fence was raised.
+	// result has an entry per request, in order: nil; a *FencedError,
+	// ErrInvalid or ErrClosed, when it was not raised; or an error that leaves
+	// open whether it was. Shards are decided one by one.
 	Seal(ctx context.Context, seals []Seal) []error
 	// Load returns what is stored of an actor, as of one moment, or a
 	// *FencedError when fence is not the stored fence of its shard. An actor
-	// that was never written has a zero Snapshot.
+	// that was never written has a zero Snapshot. The result is the caller's.
 	Load(ctx context.Context, actor Actor, fence Fence) (Snapshot, error)
 	// Commit applies all given commits at once, or none. No actor may appear
 	// twice. A *FencedError or a *ConflictError names the first commit that was
