@@ -202,7 +202,7 @@ func definitely(err error) (*Error, bool) {
 	switch {
 	case errors.As(err, &fenced):
 		return &Error{Outcome: guarantee.NotCommitted, Fenced: true, Err: err}, true
-	case errors.As(err, &conflict), errors.Is(err, state.ErrTooLarge), errors.Is(err, state.ErrClosed), errors.Is(err, ErrClosed):
+	case errors.As(err, &conflict), errors.Is(err, state.ErrTooLarge), errors.Is(err, state.ErrInvalid), errors.Is(err, state.ErrClosed), errors.Is(err, ErrClosed):
 		return &Error{Outcome: guarantee.NotCommitted, Err: err}, true
 	}
 	return nil, false
@@ -224,8 +224,8 @@ func (a *Actor) encode(t Turn) (state.Commit, []byte, error) {
 		c.Put = []state.Row{row}
 	}
 	c.Delete = a.expired[:min(len(a.expired), maxExpired)]
-	if size(c) > MaxTurn {
-		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, size(c), MaxTurn)}
+	if c.Size() > MaxTurn {
+		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, c.Size(), MaxTurn)}
 	}
 	return c, id, nil
 }

@@ -85,7 +85,7 @@ func (j *Journal) commitID() []byte {
 // write hands c to the next group and waits for its result, which is that of
 // state.Store.Commit for c alone.
 func (j *Journal) write(c state.Commit) error {
-	e := &entry{commit: c, size: size(c), rows: len(c.Put) + len(c.Delete), done: make(chan error, 1)}
+	e := &entry{commit: c, size: c.Size(), rows: len(c.Put) + len(c.Delete), done: make(chan error, 1)}
 	j.mu.Lock()
 	if j.closed {
 		j.mu.Unlock()
@@ -183,16 +183,4 @@ func removeRefused(group []*entry, err error) (kept []*entry, ok bool) {
 		}
 	}
 	return kept, len(kept) < len(group)
-}
-
-// size is what c counts against state.Limits.Bytes.
-func size(c state.Commit) int {
-	n := len(c.Actor.Key) + len(c.Record)
-	for _, r := range c.Put {
-		n += len(r.Name) + len(r.Value)
-	}
-	for _, name := range c.Delete {
-		n += len(name)
-	}
-	return n
 }

@@ -79,6 +79,13 @@ func (a *activation) enqueue(c *call) (gone bool, fail *failure) {
 		return false, refuse(connect.CodeResourceExhausted,
 			"the mailbox of %s is full (%d messages): call less often, shard the work over more actors, or raise mailbox_capacity", a.shard.host.kind.Name, a.queued)
 	}
+	if c.inline && !a.running && !a.passivate {
+		a.running = true
+		a.current = c
+		a.shard.enter()
+		return false, nil
+	}
+	c.inline = false
 	if a.tail == nil {
 		a.head = c
 	} else {
@@ -88,6 +95,28 @@ func (a *activation) enqueue(c *call) (gone bool, fail *failure) {
 	a.queued++
 	a.wake()
 	return false, nil
+}
+
+// runInline runs the turn of a call that enqueue left to its caller, on the
+// caller's goroutine. What came into the mailbox meanwhile is left to a worker.
+func (a *activation) runInline(c *call) {
+	returned := false
+	defer func() {
+		a.mu.Lock()
+		more := a.head != nil || a.passivate || !returned
+		if !more {
+			a.running = false
+			a.used = a.shard.node.coarse.Load()
+		}
+		a.mu.Unlock()
+		if more {
+			a.shard.node.workers.run(a)
+			return
+		}
+		a.shard.leave()
+	}()
+	a.take(c)
+	returned = true
 }
 
 // find returns the call that c repeats, if it is running or queued here. a.mu
@@ -109,13 +138,25 @@ func (a *activation) wake() {
 	if !a.running {
 		a.running = true
 		a.shard.enter()
-		go a.run()
+		a.shard.node.workers.run(a)
 	}
 }
 
 // run runs turns until there is nothing left to do.
 func (a *activation) run() {
-	defer a.shard.leave()
+	returned := false
+	defer func() {
+		if !returned { // a handler ended its goroutine; the mailbox is still there
+			a.shard.node.workers.run(a)
+			return
+		}
+		a.shard.leave()
+	}()
+	a.runTurns()
+	returned = true
+}
+
+func (a *activation) runTurns() {
 	for {
 		c, passivate := a.pop()
 		switch {

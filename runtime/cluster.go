@@ -97,7 +97,7 @@ func (n *Node) startPlacement(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.leader, err = leader.Start(leader.Config{
+	n.leader, err = leader.Start(ctx, leader.Config{
 		Store: n.config.metadata, Space: n.space, Session: n.session, View: n.view, Table: n.table, Prober: prober{n}, Logger: n.logger,
 	})
 	return err

@@ -32,8 +32,12 @@ type outgoing struct {
 	chain    []string
 	deadline time.Time
 	// ownDeadline says that the caller's context has no deadline, so that this
-	// one has to be watched besides.
+	// one, a timeout after the call's start, has to be watched besides.
 	ownDeadline bool
+	timeout     time.Duration
+	// safetyNet says that nobody has asked for that timeout: it is the node's
+	// default.
+	safetyNet bool
 
 	// hint is what the last receiver said about the shard's owner.
 	hint *link.Redirect
@@ -132,7 +136,9 @@ func (n *Node) prepare(ctx context.Context, key string, spec *methodSpec, req pr
 	}
 	var bounded bool
 	if o.deadline, bounded = ctx.Deadline(); !bounded {
-		o.deadline, o.ownDeadline = time.Now().Add(cmp.Or(spec.opts.Timeout, n.config.callTimeout)), true
+		o.safetyNet = spec.opts.Timeout == 0 && !n.config.callTimeoutSet
+		o.timeout = cmp.Or(spec.opts.Timeout, n.config.callTimeout)
+		o.deadline, o.ownDeadline = time.Now().Add(o.timeout), true
 	}
 	options := callOptionsFrom(ctx)
 	o.headers = options.headers

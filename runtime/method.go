@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -130,24 +131,26 @@ func (m *OneWay[Req]) Send(ctx context.Context, p Pid, req Req) error {
 }
 
 // Handler binds a method to the function of the actor type A that serves it.
-type Handler[A any] struct{ method hostedMethod }
+type Handler[A any] struct{ method *hostedMethod }
 
 // hostedMethod is a method that this node can run.
 type hostedMethod struct {
 	spec   *methodSpec
 	invoke func(actor any, ctx context.Context, req proto.Message) (proto.Message, error)
+	// quick counts the latest calls in a row that were quick; see observe.
+	quick atomic.Int64
 }
 
 // Handle serves m with fn.
 func Handle[A any, Req, Res proto.Message](m *Method[Req, Res], fn func(A, context.Context, Req) (Res, error)) Handler[A] {
-	return Handler[A]{hostedMethod{spec: &m.spec, invoke: func(actor any, ctx context.Context, req proto.Message) (proto.Message, error) {
+	return Handler[A]{&hostedMethod{spec: &m.spec, invoke: func(actor any, ctx context.Context, req proto.Message) (proto.Message, error) {
 		return fn(actor.(A), ctx, req.(Req))
 	}}}
 }
 
 // HandleOneWay serves m with fn.
 func HandleOneWay[A any, Req proto.Message](m *OneWay[Req], fn func(A, context.Context, Req) error) Handler[A] {
-	return Handler[A]{hostedMethod{spec: &m.spec, invoke: func(actor any, ctx context.Context, req proto.Message) (proto.Message, error) {
+	return Handler[A]{&hostedMethod{spec: &m.spec, invoke: func(actor any, ctx context.Context, req proto.Message) (proto.Message, error) {
 		return nil, fn(actor.(A), ctx, req.(Req))
 	}}}
 }
@@ -192,9 +195,8 @@ func HostWithState[A any, S proto.Message](kind *Kind, spawn func(*Self, S) (A, 
 
 func hosting[A any](kind *Kind, handlers []Handler[A]) *hostedKind {
 	h := &hostedKind{kind: kind, actorType: reflect.TypeFor[A](), methods: make(map[string]*hostedMethod, len(handlers))}
-	for i := range handlers {
-		m := &handlers[i].method
-		h.methods[m.spec.name] = m
+	for _, handler := range handlers {
+		h.methods[handler.method.spec.name] = handler.method
 	}
 	return h
 }

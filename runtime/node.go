@@ -53,11 +53,11 @@ type Node struct {
 	held   atomic.Int64
 	claims atomic.Int64
 
-	// ctx is the node's life; tasks and turns are what runs in it.
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	tasks  tasks
-	turns  sync.WaitGroup
+	// ctx is the node's life; tasks and workers are what runs in it.
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	tasks   tasks
+	workers workers
 
 	stopping sync.Once
 	draining sync.Mutex
@@ -378,9 +378,10 @@ func (n *Node) stop(err error) {
 // waitForTurns waits until no handler runs. One that ignores its context for
 // long is left behind: Go cannot stop it, and what it does reaches nobody.
 func (n *Node) waitForTurns() {
+	n.workers.close()
 	over := make(chan struct{})
 	go func() {
-		n.turns.Wait()
+		n.workers.all.Wait()
 		close(over)
 	}()
 	timer := time.NewTimer(stubbornTurns)
@@ -394,15 +395,17 @@ func (n *Node) waitForTurns() {
 
 // stopCluster leaves the cluster, in the reverse order of start.
 func (n *Node) stopCluster() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
 	if n.leader != nil {
-		n.leader.Close()
+		if err := n.leader.Close(ctx); err != nil {
+			n.logger.Warn("the leadership could not be given up; it ends with the lease", "error", err)
+		}
 	}
 	if n.manager != nil {
 		n.manager.Close()
 	}
 	if n.session != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
 		if err := n.session.Close(ctx); err != nil {
 			n.logger.Warn("the node's lease could not be revoked; others take over when it expires", "error", err)
 		}

@@ -45,17 +45,19 @@ type config struct {
 	clientOnly  bool
 	delivery    guarantee.Level
 	callTimeout time.Duration
-	leaseTTL    time.Duration
-	weight      float64
-	maxMessage  int
-	inbound     []Interceptor
-	outbound    []Interceptor
-	services    []func(*Node) (Service, error)
-	logger      *slog.Logger
-	hosted      []*hostedKind
-	openStores  func(context.Context, string) (metadata.Store, state.Store, func() error, error)
-	closeStores func() error
-	errs        []error
+	// callTimeoutSet says that the call timeout is the user's and no default.
+	callTimeoutSet bool
+	leaseTTL       time.Duration
+	weight         float64
+	maxMessage     int
+	inbound        []Interceptor
+	outbound       []Interceptor
+	services       []func(*Node) (Service, error)
+	logger         *slog.Logger
+	hosted         []*hostedKind
+	openStores     func(context.Context, string) (metadata.Store, state.Store, func() error, error)
+	closeStores    func() error
+	errs           []error
 }
 
 // Options makes one option of several.
@@ -121,7 +123,7 @@ func WithCallTimeout(d time.Duration) Option {
 		if d <= 0 {
 			c.errs = append(c.errs, fmt.Errorf("cajun: WithCallTimeout(%v): give a positive time", d))
 		}
-		c.callTimeout = d
+		c.callTimeout, c.callTimeoutSet = d, true
 	})
 }
 

@@ -101,10 +101,7 @@ func (s *shard) all() []*activation {
 }
 
 // enter and leave frame the time in which an activation runs.
-func (s *shard) enter() {
-	s.busy.Add(1)
-	s.node.turns.Add(1)
-}
+func (s *shard) enter() { s.busy.Add(1) }
 
 func (s *shard) leave() {
 	if s.busy.Add(-1) == 0 && s.phase.Load() != shardServing {
@@ -113,7 +110,6 @@ func (s *shard) leave() {
 		default:
 		}
 	}
-	s.node.turns.Done()
 }
 
 // await returns when no activation runs, or when ctx ends.

@@ -18,23 +18,35 @@ func (a *activation) take(c *call) {
 	if !c.start() {
 		return // the caller has withdrawn it
 	}
+	answered := false
+	defer func() {
+		if !answered { // the handler called runtime.Goexit
+			a.forget()
+			a.finish(c, result{fail: &failure{code: connect.CodeInternal, outcome: guarantee.NotCommitted,
+				message: fmt.Sprintf("the handler of %s.%s ended its goroutine instead of returning", a.self.kind, c.method.spec.name)}})
+		}
+	}()
+	a.finish(c, a.result(c))
+	answered = true
+}
+
+// result runs the turn of a call that has not been withdrawn.
+func (a *activation) result(c *call) result {
 	if fail := a.admit(c); fail != nil {
-		a.finish(c, result{fail: fail})
-		return
+		return result{fail: fail}
 	}
 	if a.actor == nil {
 		if fail := a.activate(); fail != nil {
-			a.finish(c, result{fail: fail})
-			return
+			return result{fail: fail}
 		}
 	}
 	r := a.turn(c)
 	// The reply leaves only from an owner: the lease and the shard are looked at
 	// again, as the turn may have taken long.
 	if fail := a.mayAnswer(); fail != nil {
-		r = result{fail: fail}
+		return result{fail: fail}
 	}
-	a.finish(c, r)
+	return r
 }
 
 // admit looks once more, just before the turn, whether the call may run.
@@ -46,6 +58,9 @@ func (a *activation) admit(c *call) *failure {
 	if err := n.session.Check(); err != nil {
 		return unavailable("the node that held the actor cannot serve now: %v", err)
 	}
+	if c.remote.peer == nil {
+		return nil // a local caller withdraws what it gives up
+	}
 	if cause := c.turn.interruption(); cause != nil {
 		return interrupted(cause, guarantee.NotExecuted, "before the actor got to it")
 	}
@@ -55,21 +70,27 @@ func (a *activation) admit(c *call) *failure {
 // mayAnswer waits out a suspension and reports whether this node still speaks
 // for the actor.
 func (a *activation) mayAnswer() *failure {
-	n := a.shard.node
-	for a.shard.ctx.Err() == nil {
-		st, changed := n.session.State()
-		if st.Phase != member.Suspended {
+	session := a.shard.node.session
+	for {
+		err := session.Check()
+		if a.shard.phase.Load() == shardGone {
 			break
 		}
-		select {
-		case <-changed:
-		case <-a.shard.ctx.Done():
+		if err == nil {
+			return nil
+		}
+		st, changed := session.State()
+		if st.Phase == member.Lost || st.Phase == member.Closed || a.shard.ctx.Err() != nil {
+			break
+		}
+		if st.Phase == member.Suspended {
+			select {
+			case <-changed:
+			case <-a.shard.ctx.Done():
+			}
 		}
 	}
-	if a.shard.phase.Load() == shardGone || n.session.Check() != nil {
-		return lost("the actor's node lost it while the call ran")
-	}
-	return nil
+	return lost("the actor's node lost it while the call ran")
 }
 
 // turn answers a call whose actor is in memory.
