@@ -70,7 +70,7 @@ func (l *load) killOne(children []*child, r *report, node *cajun.Node) error {
 	victim := slices.MaxFunc(children, func(a, b *child) int {
 		return cmp.Compare(r.PlacementBefore[a.name], r.PlacementBefore[b.name])
 	})
-	l.expectMove(owned(node, l.settings, victim.name))
+	l.expectMove(move{from: victim.name, actors: owned(node, l.settings, victim.name)})
 	r.Killed = victim.name
 	l.killed.Store(time.Now().UnixNano())
 	return victim.kill()

@@ -27,10 +27,10 @@ type load struct {
 	node   *cajun.Node
 	actors []books
 	next   atomic.Int64
-	// killed is when a node was killed, in Unix nanoseconds, and moved the
-	// actors that lived there.
+	// killed is when a node was killed, in Unix nanoseconds, moved the actors
+	// that lived there, and failover the nanoseconds to the first answer of one.
 	killed   atomic.Int64
-	moved    atomic.Pointer[map[int]bool]
+	moved    atomic.Pointer[move]
 	failover atomic.Int64
 }
 
@@ -66,11 +66,11 @@ func (l *load) greet(ctx context.Context, i int) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	pid := greeterv1cajun.NewGreeterPid(l.node, key(i))
-	_, err := pid.Greet(cajun.Deliver(ctx, levels[i%len(levels)]), &greeterv1.GreetRequest{Name: "world"})
+	reply, err := pid.Greet(cajun.Deliver(ctx, levels[i%len(levels)]), &greeterv1.GreetRequest{Name: "world"})
 	switch {
 	case err == nil:
 		b.ok.Add(1)
-		l.noteMove(i)
+		l.noteMove(i, reply.GetNode())
 	case cajun.OutcomeOf(err) == guarantee.MaybeExecuted:
 		b.unknown.Add(1)
 	default:
@@ -78,15 +78,21 @@ func (l *load) greet(ctx context.Context, i int) {
 	}
 }
 
-// expectMove says which actors have to be found elsewhere from now on.
-func (l *load) expectMove(actors map[int]bool) { l.moved.Store(&actors) }
+// move is the actors that have to leave a node.
+type move struct {
+	from   string
+	actors map[int]bool
+}
 
-// noteMove takes the time of the first answer from an actor that had to move.
-func (l *load) noteMove(i int) {
-	if moved := l.moved.Load(); moved != nil && (*moved)[i] {
-		if killed := l.killed.Load(); killed != 0 {
-			l.failover.CompareAndSwap(0, max(1, time.Now().UnixNano()-killed))
-		}
+// expectMove says which actors have to be found elsewhere from now on.
+func (l *load) expectMove(m move) { l.moved.Store(&m) }
+
+// noteMove takes the time of the first answer that an actor of the killed node
+// gives from another node.
+func (l *load) noteMove(i int, node string) {
+	moved, killed := l.moved.Load(), l.killed.Load()
+	if moved != nil && killed != 0 && moved.actors[i] && node != moved.from {
+		l.failover.CompareAndSwap(0, max(1, time.Now().UnixNano()-killed))
 	}
 }
 
