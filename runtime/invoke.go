@@ -104,7 +104,7 @@ func (n *Node) intercept(ctx context.Context, o *outgoing, req proto.Message) (p
 		return nil, f.err()
 	case err != nil:
 		return nil, err
-	case !o.spec.oneWay && (reply == nil || reply.ProtoReflect().Type() != o.spec.reply):
+	case !o.spec.oneWay && (reply == nil || reply.ProtoReflect().Type() != o.spec.reply()):
 		f := refuse(connect.CodeInternal, "an outbound interceptor returned no reply of %s: return what next returned, or an error", o.spec.path())
 		f.outcome = guarantee.MaybeExecuted
 		return nil, f.err()

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,9 +71,9 @@ type methodSpec struct {
 	name   string
 	oneWay bool
 	opts   MethodOptions
-	// request and reply are the types of the messages; reply is nil for
+	// request and reply tell the types of the messages; reply is nil for
 	// one-way methods.
-	request, reply protoreflect.MessageType
+	request, reply func() protoreflect.MessageType
 }
 
 // declared returns the level that the method or its service declares. A
@@ -105,10 +106,14 @@ func NewOneWay[Req proto.Message](kind *Kind, name string, opts MethodOptions) *
 	return &OneWay[Req]{methodSpec{kind: kind, name: name, opts: opts, oneWay: true, request: typeOf[Req]()}}
 }
 
-// typeOf returns the message type of a generated message's Go type.
-func typeOf[M proto.Message]() protoreflect.MessageType {
-	var none M
-	return none.ProtoReflect().Type()
+// typeOf tells the message type of a generated message's Go type. It is looked
+// up when it is asked for: methods are described while packages initialise,
+// which may be before the messages' own package has done so.
+func typeOf[M proto.Message]() func() protoreflect.MessageType {
+	return sync.OnceValue(func() protoreflect.MessageType {
+		var none M
+		return none.ProtoReflect().Type()
+	})
 }
 
 // Call calls the method of the actor that p names and returns its reply. The
@@ -155,9 +160,9 @@ func HandleOneWay[A any, Req proto.Message](m *OneWay[Req], fn func(A, context.C
 	}}}
 }
 
-func (m *hostedMethod) newRequest() proto.Message { return m.spec.request.New().Interface() }
+func (m *hostedMethod) newRequest() proto.Message { return m.spec.request().New().Interface() }
 
-func (m *hostedMethod) newReply() proto.Message { return m.spec.reply.New().Interface() }
+func (m *hostedMethod) newReply() proto.Message { return m.spec.reply().New().Interface() }
 
 // checkReply refuses a reply that is nil: no caller could tell it from a bug
 // on the way.
@@ -173,30 +178,43 @@ func (m *hostedMethod) checkReply(reply proto.Message) *failure {
 // Host makes the node host kind with actors without durable state, made by
 // spawn when an actor enters memory.
 func Host[A any](kind *Kind, spawn func(*Self) (A, error), handlers ...Handler[A]) Option {
-	h := hosting[A](kind, handlers)
-	if spawn != nil {
-		h.spawn = func(self *Self, _ proto.Message) (any, error) { return spawn(self) }
-	}
-	return optionFunc(func(c *config) { c.hosted = append(c.hosted, h) })
+	return optionFunc(func(c *config) {
+		h := hosting[A](kind, handlers)
+		if spawn != nil {
+			h.spawn = func(self *Self, _ proto.Message) (any, error) { return spawn(self) }
+		}
+		c.hosted = append(c.hosted, h)
+	})
 }
 
 // HostWithState makes the node host kind with actors that have durable state
 // of type S. spawn gets the loaded state and keeps the pointer: handlers
 // change it in place, and the runtime stores it before a reply leaves.
 func HostWithState[A any, S proto.Message](kind *Kind, spawn func(*Self, S) (A, error), handlers ...Handler[A]) Option {
-	h := hosting[A](kind, handlers)
-	state := typeOf[S]()
-	h.newState = func() proto.Message { return state.New().Interface() }
-	if spawn != nil {
-		h.spawn = func(self *Self, st proto.Message) (any, error) { return spawn(self, st.(S)) }
-	}
-	return optionFunc(func(c *config) { c.hosted = append(c.hosted, h) })
+	return optionFunc(func(c *config) {
+		h := hosting[A](kind, handlers)
+		state := typeOf[S]()
+		h.newState = func() proto.Message { return state().New().Interface() }
+		if spawn != nil {
+			h.spawn = func(self *Self, st proto.Message) (any, error) { return spawn(self, st.(S)) }
+		}
+		c.hosted = append(c.hosted, h)
+	})
+}
+
+// hosting describes a kind to one node. Several nodes may be started with the
+// same option, so each gets a value of its own.
+// apply implements Option. Each node gets a copy of its own, as one option may
+// start several nodes.
+func (h *hostedKind) apply(c *config) {
+	own := *h
+	c.hosted = append(c.hosted, &own)
 }
 
 func hosting[A any](kind *Kind, handlers []Handler[A]) *hostedKind {
 	h := &hostedKind{kind: kind, actorType: reflect.TypeFor[A](), methods: make(map[string]*hostedMethod, len(handlers))}
 	for _, handler := range handlers {
-		h.methods[handler.method.spec.name] = handler.method
+		h.methods[handler.method.spec.name] = &hostedMethod{spec: handler.method.spec, invoke: handler.method.invoke}
 	}
 	return h
 }

@@ -43,11 +43,11 @@ type peer struct {
 // pending is where a response goes.
 type pending struct {
 	waiter *waiter
-	reply  protoreflect.MessageType
+	reply  func() protoreflect.MessageType
 }
 
 // expect registers a waiter and returns the ID of its request.
-func (p *peer) expect(w *waiter, reply protoreflect.MessageType) uint64 {
+func (p *peer) expect(w *waiter, reply func() protoreflect.MessageType) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last++
@@ -131,7 +131,7 @@ func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, ep
 }
 
 // exchange sends a request and waits for its response.
-func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, frame *link.Request, reply protoreflect.MessageType) (proto.Message, *failure) {
+func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, frame *link.Request, reply func() protoreflect.MessageType) (proto.Message, *failure) {
 	p := n.peer(to.Session)
 	frame.Timeout = time.Until(o.deadline)
 	if frame.OneWay {

@@ -64,7 +64,7 @@ func (n *Node) receiveResponse(p *peer, r *link.Response) {
 			w.waiter.deliver(result{})
 			return
 		}
-		m := w.reply.New().Interface()
+		m := w.reply().New().Interface()
 		if err := proto.Unmarshal(r.Payload, m); err != nil {
 			f := unreadable(err)
 			f.outcome = guarantee.MaybeExecuted
