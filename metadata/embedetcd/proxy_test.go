@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,6 +21,7 @@ type proxy struct {
 	backend string
 	conns   map[net.Conn]struct{}
 	closed  bool
+	muted   atomic.Bool
 }
 
 func newProxy(t *testing.T) *proxy {
@@ -103,11 +105,24 @@ func (p *proxy) accept() {
 }
 
 func (p *proxy) copy(to, from net.Conn) {
-	io.Copy(to, from)
+	io.Copy(muting{to, &p.muted}, from)
 	to.Close()
 	from.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, to)
 	delete(p.conns, from)
+}
+
+// muting drops what is written while it is muted.
+type muting struct {
+	io.Writer
+	muted *atomic.Bool
+}
+
+func (m muting) Write(b []byte) (int, error) {
+	if m.muted.Load() {
+		return len(b), nil
+	}
+	return m.Writer.Write(b)
 }

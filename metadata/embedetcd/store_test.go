@@ -9,6 +9,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/cajun-go/cajun/metadata"
 	"github.com/cajun-go/cajun/metadata/etcdmeta"
@@ -87,17 +88,36 @@ func calls(s metadata.Store) map[string]func(context.Context) error {
 // The server may be gone, with connections refused, or silent, with
 // connections that nobody answers. Neither holds up a call beyond its context.
 func TestUnreachableServer(t *testing.T) {
-	server := start(t, "")
-	p := newProxy(t)
-	p.lead(server)
-	store, err := etcdmeta.Open(p.config(server))
-	if err != nil {
-		t.Fatal(err)
+	for name, disconnect := range map[string]func(*testing.T, *proxy, *clientv3.Client){
+		"gone": func(t *testing.T, p *proxy, c *clientv3.Client) {
+			p.lead(nil)
+			p.cut()
+			// A call that is sent before the client notices fails at once.
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			if !c.ActiveConnection().WaitForStateChange(ctx, connectivity.Ready) {
+				t.Fatal("the client does not notice that its connection is gone")
+			}
+		},
+		"silent": func(_ *testing.T, p *proxy, _ *clientv3.Client) { p.muted.Store(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := start(t, "")
+			p := newProxy(t)
+			p.lead(server)
+			c := client(t, p.config(server))
+			store := etcdmeta.New(c)
+			defer store.Close()
+			put(t, store, "k", "v")
+			disconnect(t, p, c)
+			wantDeadline(t, store)
+		})
 	}
-	defer store.Close()
-	put(t, store, "k", "v")
-	p.lead(nil)
-	p.cut()
+}
+
+// wantDeadline expects every method to give up at its deadline.
+func wantDeadline(t *testing.T, store metadata.Store) {
+	t.Helper()
 	for name, call := range calls(store) {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
