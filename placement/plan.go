@@ -12,6 +12,14 @@ import (
 // balance: by this part of the share, or by one shard where that is more.
 const Slack = 0.10
 
+const (
+	// deviations is how many standard deviations chance explains.
+	deviations = 4
+	// unlikelyNone is the share at which it is unlikely to have nothing by
+	// chance: exp(-7) is below 0.001.
+	unlikelyNone = 7
+)
+
 // Orphan is the owner to give to Plan for a shard that was claimed once and
 // belongs to nobody now. Any session that is no candidate means the same.
 const Orphan = "-"
@@ -35,6 +43,10 @@ const Orphan = "-"
 // loads stay within Slack of the share of all shards, as far as that can be had
 // without moving claimed ones. Without candidates that take shards, every
 // wanted owner is "".
+//
+// While there are never-claimed shards, it is chance which of a candidate's
+// shards are in use. Loads that chance explains, up to four standard deviations,
+// are no reason to move anything: that evens out as more shards are used.
 func Plan(kind string, owners []string, candidates []Candidate) []string {
 	wanted := make([]string, len(owners))
 	p := newPlanner(kind, len(owners), candidates)
@@ -54,12 +66,12 @@ func Plan(kind string, owners []string, candidates []Candidate) []string {
 			free = append(free, shard)
 		}
 	}
-	p.setShares(len(kept) + len(orphans))
+	p.setShares(len(kept)+len(orphans), len(free))
 	p.place(orphans)
 	p.fillFrom(orphans)
 	p.balance(append(kept, orphans...))
 	if len(free) > 0 {
-		p.setShares(len(owners))
+		p.setShares(len(owners), 0)
 		p.place(free)
 		p.fillFrom(free)
 	}
@@ -67,33 +79,6 @@ func Plan(kind string, owners []string, candidates []Candidate) []string {
 		wanted[n] = p.nodes[p.wanted[n]].session
 	}
 	return wanted
-}
-
-// Choose returns the session that should claim one never-claimed shard, or ""
-// when no candidate takes shards. loads tells how many shards of the kind count
-// for a session now, and claimed how many shards were ever claimed. Claiming
-// shard by shard where Choose says keeps the loads such that Plan finds nothing
-// to move.
-func Choose(kind string, shard uint32, candidates []Candidate, claimed int, loads func(session string) int) string {
-	p := newPlanner(kind, 0, candidates)
-	if len(p.nodes) == 0 {
-		return ""
-	}
-	p.setShares(claimed + 1)
-	row := make([]float64, len(p.nodes))
-	p.scoreAll(shard, row)
-	needy := false
-	for i := range p.nodes {
-		n := &p.nodes[i]
-		n.load = loads(n.session)
-		needy = needy || n.load < n.low
-	}
-	return p.nodes[p.first(row, func(n *planNode) bool {
-		if needy {
-			return n.load < n.low
-		}
-		return n.load < n.high
-	})].session
 }
 
 // planner is the state of one run of Plan.
@@ -148,19 +133,26 @@ func (p *planner) index() map[string]int32 {
 	return index
 }
 
-// setShares computes the bounds of every load for this many shards.
-func (p *planner) setShares(shards int) {
+// setShares computes the bounds of every load for this many shards, of a kind
+// that has so many others which were never claimed.
+func (p *planner) setShares(shards, free int) {
 	const epsilon = 1e-9 // what sums of weights may be off
 	for i := range p.nodes {
 		n := &p.nodes[i]
-		share := float64(shards) * n.weight / p.weight
-		slack := max(share*Slack, 1)
+		part := n.weight / p.weight
+		share := float64(shards) * part
+		// The variance of a sample without replacement.
+		variance := share * (1 - part) * float64(free) / float64(max(1, shards+free-1))
+		slack := max(share*Slack, 1) + deviations*math.Sqrt(variance)
 		n.floor = int(math.Floor(share + epsilon))
-		// Who has nothing has just joined, and is not left out because one shard
-		// more or less would do.
-		n.low = max(int(math.Ceil(share-slack-epsilon)), min(n.floor, 1))
 		n.ceil = int(math.Ceil(share - epsilon))
 		n.high = int(math.Floor(share + slack + epsilon))
+		n.low = max(0, int(math.Ceil(share-slack-epsilon)))
+		// Who has nothing has joined, if chance does not explain it, and is not
+		// left out because one shard more or less would do.
+		if free == 0 || share >= unlikelyNone {
+			n.low = max(n.low, min(n.floor, 1))
+		}
 	}
 }
 

@@ -54,9 +54,6 @@ type kindTable struct {
 type shardTable struct {
 	// records point to immutable records; nil ones were never claimed.
 	records []atomic.Pointer[Record]
-	// Under Table.mu: how many records there are, and for whom they count.
-	claimed int
-	loads   map[string]int
 }
 
 // NewTable returns a table that is loaded already, and follows the store until
@@ -201,22 +198,6 @@ func (t *Table) WaitRecord(ctx context.Context, identity string, shard uint32, a
 	}
 }
 
-// load returns how many shards of a kind were ever claimed, and how many count
-// for a session.
-func (t *Table) load(identity string) (claimed int, loads func(session string) int) {
-	k := t.kinds.Load().byIdentity[identity]
-	if k == nil {
-		return 0, func(string) int { return 0 }
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return k.shards.claimed, func(session string) int {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		return k.shards.loads[session]
-	}
-}
-
 // onChange makes the table call f after each change of a record that the store
 // reported, without its lock; nil ends that. There is one such observer.
 func (t *Table) onChange(f func(state.Shard)) {
@@ -226,11 +207,12 @@ func (t *Table) onChange(f func(state.Shard)) {
 }
 
 // learn adds a record that was read or written outside of the watch, unless the
-// table knows a newer one. The observer is not told.
-func (t *Table) learn(s state.Shard, r Record) {
+// table knows it or a newer one, and reports whether it did. The observer is not
+// told.
+func (t *Table) learn(s state.Shard, r Record) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.setLocked(s, &r, r.Modified)
+	return t.setLocked(s, &r, r.Modified)
 }
 
 // setLocked replaces the record of a shard; r is nil when it was deleted at the
@@ -264,7 +246,7 @@ func (t *Table) changedLocked() {
 }
 
 func newShardTable(shards int) *shardTable {
-	return &shardTable{records: make([]atomic.Pointer[Record], shards), loads: make(map[string]int)}
+	return &shardTable{records: make([]atomic.Pointer[Record], shards)}
 }
 
 func (st *shardTable) set(shard uint32, r *Record, revision int64) bool {
@@ -275,22 +257,6 @@ func (st *shardTable) set(shard uint32, r *Record, revision int64) bool {
 	if old == nil && r == nil || old != nil && old.Modified >= revision {
 		return false
 	}
-	st.count(old, -1)
-	st.count(r, 1)
 	st.records[shard].Store(r)
 	return true
-}
-
-func (st *shardTable) count(r *Record, by int) {
-	if r == nil {
-		return
-	}
-	st.claimed += by
-	holder := r.Owner
-	if r.Phase != Open {
-		holder = r.Target
-	}
-	if st.loads[holder] += by; st.loads[holder] == 0 {
-		delete(st.loads, holder)
-	}
 }
