@@ -111,7 +111,10 @@ func (e *endpoint) connect(ctx context.Context, address string) (*http.ClientCon
 			if err != nil {
 				return nil, err
 			}
-			return newBufferedConn(conn), nil
+			if tlsConfig != nil {
+				return conn, nil
+			}
+			return newConn(conn), nil
 		},
 	}
 	conn, err := t.NewClientConn(ctx, e.scheme(), address)
@@ -135,8 +138,7 @@ func (e *endpoint) scheme() string {
 func (e *endpoint) introduce(life context.Context, conn *http.ClientConn, session, address string) (
 	connect.ClientStream, *linkv1.Hello, firstBatch, error,
 ) {
-	transport := connecthttp.NewTransport(oneConn{conn}, e.scheme()+"://"+address, e.connectOptions()...)
-	wire, err := transport.NewClientStream(life, exchangeSpec())
+	wire, err := e.openStream(life, conn, address)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("connectlink: %w", err)
 	}
@@ -159,6 +161,11 @@ func (e *endpoint) introduce(life context.Context, conn *http.ClientConn, sessio
 		return nil, nil, nil, refusal(err, session, address)
 	}
 	return wire, hello, first, nil
+}
+
+func (e *endpoint) openStream(life context.Context, conn *http.ClientConn, address string) (connect.ClientStream, error) {
+	transport := connecthttp.NewTransport(oneConn{conn}, e.scheme()+"://"+address, e.connectOptions()...)
+	return transport.NewClientStream(life, exchangeSpec())
 }
 
 // refusal says why a peer did not answer with its Hello.

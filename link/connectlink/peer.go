@@ -56,7 +56,7 @@ func (p *peer) reach(ctx context.Context, address string, insist bool) (*stream,
 	var mine *dial
 	for {
 		p.mu.Lock()
-		if s := p.best.Load(); s != nil {
+		if s := p.best.Load(); s != nil && !s.out.isClosed() {
 			p.mu.Unlock()
 			return s, nil
 		}
@@ -64,7 +64,7 @@ func (p *peer) reach(ctx context.Context, address string, insist bool) (*stream,
 			p.mu.Unlock()
 			return nil, mine.err
 		}
-		if p.broken == nil && !p.telling {
+		if len(p.streams) == 0 && !p.telling {
 			if p.dialing == nil {
 				if err := p.mayDial(address, insist); err != nil {
 					p.mu.Unlock()
@@ -157,7 +157,7 @@ func (p *peer) add(s *stream) {
 	// The side that was dialed adds a stream before it answers with its Hello.
 	s.confirmed = s.dialed
 	p.settle()
-	p.broadcast()
+	p.broadcast() // for those who wait for an end of the ones before
 }
 
 // confirm notes that the peer, which dialed s, has added it.
@@ -183,7 +183,9 @@ func (p *peer) settle() {
 			best = s
 		}
 	}
-	p.best.Store(best)
+	if p.best.Swap(best) != best {
+		p.broadcast()
+	}
 	if best == nil || !best.confirmed {
 		return
 	}

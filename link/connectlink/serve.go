@@ -35,12 +35,12 @@ func (e *endpoint) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", e.cfg.Listen)
+	door, err := new(net.ListenConfig).Listen(ctx, "tcp", e.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("connectlink: %w", err)
 	}
-	if e.address, err = advertised(&e.cfg, listener.Addr()); err != nil {
-		_ = listener.Close()
+	if e.address, err = advertised(&e.cfg, door.Addr()); err != nil {
+		_ = door.Close()
 		return err
 	}
 	e.server = e.newServer()
@@ -48,9 +48,9 @@ func (e *endpoint) listen(ctx context.Context) error {
 	e.serving.Go(func() {
 		var err error
 		if tlsConfig != nil {
-			err = e.server.ServeTLS(bufferedListener{listener}, "", "")
+			err = e.server.ServeTLS(door, "", "")
 		} else {
-			err = e.server.Serve(bufferedListener{listener})
+			err = e.server.Serve(listener{door})
 		}
 		if err != http.ErrServerClosed {
 			e.cfg.Logger.Error("the link stopped listening", "address", e.address, "error", err)

@@ -1,10 +1,8 @@
 package connectlink
 
 import (
-	"bufio"
 	"encoding/binary"
 	"io"
-	"net"
 	"net/http"
 
 	"connectrpc.com/connect/v2"
@@ -16,7 +14,6 @@ const (
 	// Each stream has a connection of its own; the second is for the moment
 	// in which it takes over from one that broke.
 	maxStreamsPerConn = 2
-	readBuffer        = 64 << 10
 	maxHTTPFrame      = 64 << 10
 	streamWindow      = 2 << 20
 	connWindow        = 3 << 20 // net/http takes values below 4 MiB
@@ -38,7 +35,6 @@ func (t *transport) http2() *http.HTTP2Config {
 		MaxReceiveBufferPerConnection: connWindow,
 		SendPingTimeout:               t.pingAfter,
 		PingTimeout:                   t.pingTimeout,
-		WriteByteTimeout:              t.pingAfter + t.pingTimeout,
 	}
 }
 
@@ -50,30 +46,6 @@ func (e *endpoint) connectOptions() []connecthttp.Option {
 		connecthttp.WithCompressors(),
 		connecthttp.WithReadMaxBytes(batchLimit(e.cfg.MaxMessage)),
 	}
-}
-
-// bufferedConn reads ahead: HTTP/2 reads the head and the body of each frame
-// apart, which would be two system calls.
-type bufferedConn struct {
-	net.Conn
-	reader *bufio.Reader
-}
-
-func newBufferedConn(c net.Conn) net.Conn {
-	return &bufferedConn{Conn: c, reader: bufio.NewReaderSize(c, readBuffer)}
-}
-
-func (c *bufferedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
-
-// bufferedListener reads ahead on the connections that it accepts.
-type bufferedListener struct{ net.Listener }
-
-func (l bufferedListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return newBufferedConn(c), nil
 }
 
 // envelopeReader joins the length in front of a message, which Connect writes
