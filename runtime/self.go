@@ -1,6 +1,9 @@
 package cajun
 
-import "log/slog"
+import (
+	"context"
+	"log/slog"
+)
 
 // Self is what an actor sees of itself. It is a Caller: Pids made from it call
 // through the actor's node.
@@ -63,7 +66,7 @@ type debugOnly struct {
 
 // LogValue implements slog.LogValuer.
 func (d debugOnly) LogValue() slog.Value {
-	if d.logger.Enabled(nil, slog.LevelDebug) {
+	if d.logger.Enabled(context.Background(), slog.LevelDebug) {
 		return slog.StringValue(d.value)
 	}
 	return slog.StringValue("-")
