@@ -204,13 +204,6 @@ func HostWithState[A any, S proto.Message](kind *Kind, spawn func(*Self, S) (A, 
 
 // hosting describes a kind to one node. Several nodes may be started with the
 // same option, so each gets a value of its own.
-// apply implements Option. Each node gets a copy of its own, as one option may
-// start several nodes.
-func (h *hostedKind) apply(c *config) {
-	own := *h
-	c.hosted = append(c.hosted, &own)
-}
-
 func hosting[A any](kind *Kind, handlers []Handler[A]) *hostedKind {
 	h := &hostedKind{kind: kind, actorType: reflect.TypeFor[A](), methods: make(map[string]*hostedMethod, len(handlers))}
 	for _, handler := range handlers {

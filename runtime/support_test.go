@@ -172,6 +172,14 @@ func (e *echo) EchoKey(ctx context.Context, r *probev1.KeyRequest) (*probev1.Ech
 	return e.Echo(ctx, &probev1.EchoRequest{Text: r.GetActor()})
 }
 
+func (e *echo) EchoNumber(ctx context.Context, r *probev1.NumberRequest) (*probev1.EchoReply, error) {
+	return e.Echo(ctx, &probev1.EchoRequest{Text: fmt.Sprint(r.GetActor())})
+}
+
+func (e *echo) EchoColor(ctx context.Context, r *probev1.ColorRequest) (*probev1.EchoReply, error) {
+	return e.Echo(ctx, &probev1.EchoRequest{Text: r.GetActor().String()})
+}
+
 func (e *echo) Note(ctx context.Context, r *probev1.EchoRequest) error {
 	_, err := e.Echo(ctx, r)
 	return err

@@ -25,6 +25,55 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Color int32
+
+const (
+	Color_COLOR_UNSPECIFIED Color = 0
+	Color_COLOR_RED         Color = 1
+	Color_COLOR_BLUE        Color = 2
+)
+
+// Enum value maps for Color.
+var (
+	Color_name = map[int32]string{
+		0: "COLOR_UNSPECIFIED",
+		1: "COLOR_RED",
+		2: "COLOR_BLUE",
+	}
+	Color_value = map[string]int32{
+		"COLOR_UNSPECIFIED": 0,
+		"COLOR_RED":         1,
+		"COLOR_BLUE":        2,
+	}
+)
+
+func (x Color) Enum() *Color {
+	p := new(Color)
+	*p = x
+	return p
+}
+
+func (x Color) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Color) Descriptor() protoreflect.EnumDescriptor {
+	return file_probe_v1_probe_proto_enumTypes[0].Descriptor()
+}
+
+func (Color) Type() protoreflect.EnumType {
+	return &file_probe_v1_probe_proto_enumTypes[0]
+}
+
+func (x Color) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Color.Descriptor instead.
+func (Color) EnumDescriptor() ([]byte, []int) {
+	return file_probe_v1_probe_proto_rawDescGZIP(), []int{0}
+}
+
 type CounterState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sum           int64                  `protobuf:"varint,1,opt,name=sum,proto3" json:"sum,omitempty"`
@@ -414,6 +463,94 @@ func (x *KeyRequest) GetActor() string {
 	return ""
 }
 
+type NumberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Actor         uint32                 `protobuf:"varint,1,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumberRequest) Reset() {
+	*x = NumberRequest{}
+	mi := &file_probe_v1_probe_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumberRequest) ProtoMessage() {}
+
+func (x *NumberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_probe_v1_probe_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumberRequest.ProtoReflect.Descriptor instead.
+func (*NumberRequest) Descriptor() ([]byte, []int) {
+	return file_probe_v1_probe_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *NumberRequest) GetActor() uint32 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
+type ColorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Actor         Color                  `protobuf:"varint,1,opt,name=actor,proto3,enum=probe.v1.Color" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ColorRequest) Reset() {
+	*x = ColorRequest{}
+	mi := &file_probe_v1_probe_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ColorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ColorRequest) ProtoMessage() {}
+
+func (x *ColorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_probe_v1_probe_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ColorRequest.ProtoReflect.Descriptor instead.
+func (*ColorRequest) Descriptor() ([]byte, []int) {
+	return file_probe_v1_probe_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ColorRequest) GetActor() Color {
+	if x != nil {
+		return x.Actor
+	}
+	return Color_COLOR_UNSPECIFIED
+}
+
 var File_probe_v1_probe_proto protoreflect.FileDescriptor
 
 const file_probe_v1_probe_proto_rawDesc = "" +
@@ -454,14 +591,23 @@ const file_probe_v1_probe_proto_rawDesc = "" +
 	"\apayload\x18\x02 \x01(\fR\apayload\"(\n" +
 	"\n" +
 	"KeyRequest\x12\x1a\n" +
-	"\x05actor\x18\x01 \x01(\tB\x04\xb8\xfd\x1b\x01R\x05actor2\xcd\x02\n" +
+	"\x05actor\x18\x01 \x01(\tB\x04\xb8\xfd\x1b\x01R\x05actor\"+\n" +
+	"\rNumberRequest\x12\x1a\n" +
+	"\x05actor\x18\x01 \x01(\rB\x04\xb8\xfd\x1b\x01R\x05actor\";\n" +
+	"\fColorRequest\x12+\n" +
+	"\x05actor\x18\x01 \x01(\x0e2\x0f.probe.v1.ColorB\x04\xb8\xfd\x1b\x01R\x05actor*=\n" +
+	"\x05Color\x12\x15\n" +
+	"\x11COLOR_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tCOLOR_RED\x10\x01\x12\x0e\n" +
+	"\n" +
+	"COLOR_BLUE\x10\x022\xcd\x02\n" +
 	"\aCounter\x12/\n" +
 	"\x03Add\x12\x14.probe.v1.AddRequest\x1a\x12.probe.v1.AddReply\x12;\n" +
 	"\aAddSure\x12\x14.probe.v1.AddRequest\x1a\x12.probe.v1.AddReply\"\x06\xb2\xfd\x1b\x02\b\x02\x12;\n" +
 	"\aAddOnce\x12\x14.probe.v1.AddRequest\x1a\x12.probe.v1.AddReply\"\x06\xb2\xfd\x1b\x02\b\x03\x124\n" +
 	"\x03Get\x12\x14.probe.v1.GetRequest\x1a\x12.probe.v1.AddReply\"\x03\x90\x02\x01\x12<\n" +
 	"\x04Note\x12\x14.probe.v1.AddRequest\x1a\x16.google.protobuf.Empty\"\x06\xb2\xfd\x1b\x02\x18\x01\x1a#\xaa\xfd\x1b\x1f\n" +
-	"\x15probe.v1.CounterState\x1a\x02\b\x02 \x04(@2\x8a\x04\n" +
+	"\x15probe.v1.CounterState\x1a\x02\b\x02 \x04(@2\x80\x05\n" +
 	"\x04Echo\x122\n" +
 	"\x04Echo\x12\x15.probe.v1.EchoRequest\x1a\x13.probe.v1.EchoReply\x12B\n" +
 	"\bEchoSure\x12\x15.probe.v1.EchoRequest\x1a\x13.probe.v1.EchoReply\"\n" +
@@ -470,7 +616,10 @@ const file_probe_v1_probe_proto_rawDesc = "" +
 	"\n" +
 	"EchoShared\x12\x15.probe.v1.EchoRequest\x1a\x13.probe.v1.EchoReply\"\x06\xb2\xfd\x1b\x02(\x01\x12D\n" +
 	"\tEchoQuick\x12\x15.probe.v1.EchoRequest\x1a\x13.probe.v1.EchoReply\"\v\xb2\xfd\x1b\a\x12\x05\x10\x80\xe1\xeb\x17\x124\n" +
-	"\aEchoKey\x12\x14.probe.v1.KeyRequest\x1a\x13.probe.v1.EchoReply\x12=\n" +
+	"\aEchoKey\x12\x14.probe.v1.KeyRequest\x1a\x13.probe.v1.EchoReply\x12:\n" +
+	"\n" +
+	"EchoNumber\x12\x17.probe.v1.NumberRequest\x1a\x13.probe.v1.EchoReply\x128\n" +
+	"\tEchoColor\x12\x16.probe.v1.ColorRequest\x1a\x13.probe.v1.EchoReply\x12=\n" +
 	"\x04Note\x12\x15.probe.v1.EchoRequest\x1a\x16.google.protobuf.Empty\"\x06\xb2\xfd\x1b\x02\x18\x01\x12C\n" +
 	"\bNoteSure\x12\x15.probe.v1.EchoRequest\x1a\x16.google.protobuf.Empty\"\b\xb2\xfd\x1b\x04\b\x02\x18\x01\x1a\b\xaa\xfd\x1b\x04 \x04(@BAZ?github.com/cajun-go/cajun/runtime/internal/gen/probe/v1;probev1b\x06proto3"
 
@@ -486,55 +635,64 @@ func file_probe_v1_probe_proto_rawDescGZIP() []byte {
 	return file_probe_v1_probe_proto_rawDescData
 }
 
-var file_probe_v1_probe_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_probe_v1_probe_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_probe_v1_probe_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_probe_v1_probe_proto_goTypes = []any{
-	(*CounterState)(nil),  // 0: probe.v1.CounterState
-	(*AddRequest)(nil),    // 1: probe.v1.AddRequest
-	(*AddReply)(nil),      // 2: probe.v1.AddReply
-	(*GetRequest)(nil),    // 3: probe.v1.GetRequest
-	(*EchoRequest)(nil),   // 4: probe.v1.EchoRequest
-	(*EchoReply)(nil),     // 5: probe.v1.EchoReply
-	(*KeyRequest)(nil),    // 6: probe.v1.KeyRequest
-	nil,                   // 7: probe.v1.CounterState.ByLabelEntry
-	nil,                   // 8: probe.v1.AddRequest.LabelsEntry
-	nil,                   // 9: probe.v1.AddReply.ByLabelEntry
-	(*emptypb.Empty)(nil), // 10: google.protobuf.Empty
+	(Color)(0),            // 0: probe.v1.Color
+	(*CounterState)(nil),  // 1: probe.v1.CounterState
+	(*AddRequest)(nil),    // 2: probe.v1.AddRequest
+	(*AddReply)(nil),      // 3: probe.v1.AddReply
+	(*GetRequest)(nil),    // 4: probe.v1.GetRequest
+	(*EchoRequest)(nil),   // 5: probe.v1.EchoRequest
+	(*EchoReply)(nil),     // 6: probe.v1.EchoReply
+	(*KeyRequest)(nil),    // 7: probe.v1.KeyRequest
+	(*NumberRequest)(nil), // 8: probe.v1.NumberRequest
+	(*ColorRequest)(nil),  // 9: probe.v1.ColorRequest
+	nil,                   // 10: probe.v1.CounterState.ByLabelEntry
+	nil,                   // 11: probe.v1.AddRequest.LabelsEntry
+	nil,                   // 12: probe.v1.AddReply.ByLabelEntry
+	(*emptypb.Empty)(nil), // 13: google.protobuf.Empty
 }
 var file_probe_v1_probe_proto_depIdxs = []int32{
-	7,  // 0: probe.v1.CounterState.by_label:type_name -> probe.v1.CounterState.ByLabelEntry
-	8,  // 1: probe.v1.AddRequest.labels:type_name -> probe.v1.AddRequest.LabelsEntry
-	9,  // 2: probe.v1.AddReply.by_label:type_name -> probe.v1.AddReply.ByLabelEntry
-	1,  // 3: probe.v1.Counter.Add:input_type -> probe.v1.AddRequest
-	1,  // 4: probe.v1.Counter.AddSure:input_type -> probe.v1.AddRequest
-	1,  // 5: probe.v1.Counter.AddOnce:input_type -> probe.v1.AddRequest
-	3,  // 6: probe.v1.Counter.Get:input_type -> probe.v1.GetRequest
-	1,  // 7: probe.v1.Counter.Note:input_type -> probe.v1.AddRequest
-	4,  // 8: probe.v1.Echo.Echo:input_type -> probe.v1.EchoRequest
-	4,  // 9: probe.v1.Echo.EchoSure:input_type -> probe.v1.EchoRequest
-	4,  // 10: probe.v1.Echo.EchoOnce:input_type -> probe.v1.EchoRequest
-	4,  // 11: probe.v1.Echo.EchoShared:input_type -> probe.v1.EchoRequest
-	4,  // 12: probe.v1.Echo.EchoQuick:input_type -> probe.v1.EchoRequest
-	6,  // 13: probe.v1.Echo.EchoKey:input_type -> probe.v1.KeyRequest
-	4,  // 14: probe.v1.Echo.Note:input_type -> probe.v1.EchoRequest
-	4,  // 15: probe.v1.Echo.NoteSure:input_type -> probe.v1.EchoRequest
-	2,  // 16: probe.v1.Counter.Add:output_type -> probe.v1.AddReply
-	2,  // 17: probe.v1.Counter.AddSure:output_type -> probe.v1.AddReply
-	2,  // 18: probe.v1.Counter.AddOnce:output_type -> probe.v1.AddReply
-	2,  // 19: probe.v1.Counter.Get:output_type -> probe.v1.AddReply
-	10, // 20: probe.v1.Counter.Note:output_type -> google.protobuf.Empty
-	5,  // 21: probe.v1.Echo.Echo:output_type -> probe.v1.EchoReply
-	5,  // 22: probe.v1.Echo.EchoSure:output_type -> probe.v1.EchoReply
-	5,  // 23: probe.v1.Echo.EchoOnce:output_type -> probe.v1.EchoReply
-	5,  // 24: probe.v1.Echo.EchoShared:output_type -> probe.v1.EchoReply
-	5,  // 25: probe.v1.Echo.EchoQuick:output_type -> probe.v1.EchoReply
-	5,  // 26: probe.v1.Echo.EchoKey:output_type -> probe.v1.EchoReply
-	10, // 27: probe.v1.Echo.Note:output_type -> google.protobuf.Empty
-	10, // 28: probe.v1.Echo.NoteSure:output_type -> google.protobuf.Empty
-	16, // [16:29] is the sub-list for method output_type
-	3,  // [3:16] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	10, // 0: probe.v1.CounterState.by_label:type_name -> probe.v1.CounterState.ByLabelEntry
+	11, // 1: probe.v1.AddRequest.labels:type_name -> probe.v1.AddRequest.LabelsEntry
+	12, // 2: probe.v1.AddReply.by_label:type_name -> probe.v1.AddReply.ByLabelEntry
+	0,  // 3: probe.v1.ColorRequest.actor:type_name -> probe.v1.Color
+	2,  // 4: probe.v1.Counter.Add:input_type -> probe.v1.AddRequest
+	2,  // 5: probe.v1.Counter.AddSure:input_type -> probe.v1.AddRequest
+	2,  // 6: probe.v1.Counter.AddOnce:input_type -> probe.v1.AddRequest
+	4,  // 7: probe.v1.Counter.Get:input_type -> probe.v1.GetRequest
+	2,  // 8: probe.v1.Counter.Note:input_type -> probe.v1.AddRequest
+	5,  // 9: probe.v1.Echo.Echo:input_type -> probe.v1.EchoRequest
+	5,  // 10: probe.v1.Echo.EchoSure:input_type -> probe.v1.EchoRequest
+	5,  // 11: probe.v1.Echo.EchoOnce:input_type -> probe.v1.EchoRequest
+	5,  // 12: probe.v1.Echo.EchoShared:input_type -> probe.v1.EchoRequest
+	5,  // 13: probe.v1.Echo.EchoQuick:input_type -> probe.v1.EchoRequest
+	7,  // 14: probe.v1.Echo.EchoKey:input_type -> probe.v1.KeyRequest
+	8,  // 15: probe.v1.Echo.EchoNumber:input_type -> probe.v1.NumberRequest
+	9,  // 16: probe.v1.Echo.EchoColor:input_type -> probe.v1.ColorRequest
+	5,  // 17: probe.v1.Echo.Note:input_type -> probe.v1.EchoRequest
+	5,  // 18: probe.v1.Echo.NoteSure:input_type -> probe.v1.EchoRequest
+	3,  // 19: probe.v1.Counter.Add:output_type -> probe.v1.AddReply
+	3,  // 20: probe.v1.Counter.AddSure:output_type -> probe.v1.AddReply
+	3,  // 21: probe.v1.Counter.AddOnce:output_type -> probe.v1.AddReply
+	3,  // 22: probe.v1.Counter.Get:output_type -> probe.v1.AddReply
+	13, // 23: probe.v1.Counter.Note:output_type -> google.protobuf.Empty
+	6,  // 24: probe.v1.Echo.Echo:output_type -> probe.v1.EchoReply
+	6,  // 25: probe.v1.Echo.EchoSure:output_type -> probe.v1.EchoReply
+	6,  // 26: probe.v1.Echo.EchoOnce:output_type -> probe.v1.EchoReply
+	6,  // 27: probe.v1.Echo.EchoShared:output_type -> probe.v1.EchoReply
+	6,  // 28: probe.v1.Echo.EchoQuick:output_type -> probe.v1.EchoReply
+	6,  // 29: probe.v1.Echo.EchoKey:output_type -> probe.v1.EchoReply
+	6,  // 30: probe.v1.Echo.EchoNumber:output_type -> probe.v1.EchoReply
+	6,  // 31: probe.v1.Echo.EchoColor:output_type -> probe.v1.EchoReply
+	13, // 32: probe.v1.Echo.Note:output_type -> google.protobuf.Empty
+	13, // 33: probe.v1.Echo.NoteSure:output_type -> google.protobuf.Empty
+	19, // [19:34] is the sub-list for method output_type
+	4,  // [4:19] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_probe_v1_probe_proto_init() }
@@ -547,13 +705,14 @@ func file_probe_v1_probe_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_probe_v1_probe_proto_rawDesc), len(file_probe_v1_probe_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   10,
+			NumEnums:      1,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
 		GoTypes:           file_probe_v1_probe_proto_goTypes,
 		DependencyIndexes: file_probe_v1_probe_proto_depIdxs,
+		EnumInfos:         file_probe_v1_probe_proto_enumTypes,
 		MessageInfos:      file_probe_v1_probe_proto_msgTypes,
 	}.Build()
 	File_probe_v1_probe_proto = out.File

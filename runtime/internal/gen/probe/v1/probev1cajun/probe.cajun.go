@@ -7,10 +7,11 @@ package probev1cajun
 
 import (
 	"context"
+	"time"
+
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
-	"time"
 )
 
 // Code and runtime have to fit: where this does not compile, update the module
@@ -216,6 +217,20 @@ type Echo interface {
 	// may have run; [cajun.OutcomeOf] tells what is known.
 	EchoKey(context.Context, *probev1.KeyRequest) (*probev1.EchoReply, error)
 
+	// EchoNumber is the method probe.v1.Echo.EchoNumber.
+	//
+	// Delivery: the node decides (see [cajun.WithDelivery]), at most once unless
+	// told otherwise. A nil error means that the handler ran. After a failure it
+	// may have run; [cajun.OutcomeOf] tells what is known.
+	EchoNumber(context.Context, *probev1.NumberRequest) (*probev1.EchoReply, error)
+
+	// EchoColor is the method probe.v1.Echo.EchoColor.
+	//
+	// Delivery: the node decides (see [cajun.WithDelivery]), at most once unless
+	// told otherwise. A nil error means that the handler ran. After a failure it
+	// may have run; [cajun.OutcomeOf] tells what is known.
+	EchoColor(context.Context, *probev1.ColorRequest) (*probev1.EchoReply, error)
+
 	// Note is the method probe.v1.Echo.Note.
 	//
 	// Delivery: one-way; the node decides how surely (see [cajun.WithDelivery]),
@@ -246,6 +261,8 @@ func HostEcho[A Echo](spawn func(*cajun.Self) (A, error)) cajun.Option {
 		cajun.Handle(echo_EchoShared, A.EchoShared),
 		cajun.Handle(echo_EchoQuick, A.EchoQuick),
 		cajun.Handle(echo_EchoKey, A.EchoKey),
+		cajun.Handle(echo_EchoNumber, A.EchoNumber),
+		cajun.Handle(echo_EchoColor, A.EchoColor),
 		cajun.HandleOneWay(echo_Note, A.Note),
 		cajun.HandleOneWay(echo_NoteSure, A.NoteSure),
 	)
@@ -297,6 +314,16 @@ func (p EchoPid) EchoKey(ctx context.Context, req *probev1.KeyRequest) (*probev1
 	return echo_EchoKey.Call(ctx, p.Pid, req)
 }
 
+// EchoNumber calls the actor's EchoNumber; see [Echo.EchoNumber].
+func (p EchoPid) EchoNumber(ctx context.Context, req *probev1.NumberRequest) (*probev1.EchoReply, error) {
+	return echo_EchoNumber.Call(ctx, p.Pid, req)
+}
+
+// EchoColor calls the actor's EchoColor; see [Echo.EchoColor].
+func (p EchoPid) EchoColor(ctx context.Context, req *probev1.ColorRequest) (*probev1.EchoReply, error) {
+	return echo_EchoColor.Call(ctx, p.Pid, req)
+}
+
 // Note calls the actor's Note; see [Echo.Note].
 func (p EchoPid) Note(ctx context.Context, req *probev1.EchoRequest) error {
 	return echo_Note.Send(ctx, p.Pid, req)
@@ -336,6 +363,14 @@ func (UnimplementedEcho) EchoKey(context.Context, *probev1.KeyRequest) (*probev1
 	return nil, cajun.Unimplemented(EchoKind, "EchoKey")
 }
 
+func (UnimplementedEcho) EchoNumber(context.Context, *probev1.NumberRequest) (*probev1.EchoReply, error) {
+	return nil, cajun.Unimplemented(EchoKind, "EchoNumber")
+}
+
+func (UnimplementedEcho) EchoColor(context.Context, *probev1.ColorRequest) (*probev1.EchoReply, error) {
+	return nil, cajun.Unimplemented(EchoKind, "EchoColor")
+}
+
 func (UnimplementedEcho) Note(context.Context, *probev1.EchoRequest) error {
 	return cajun.Unimplemented(EchoKind, "Note")
 }
@@ -360,6 +395,8 @@ var (
 	echo_EchoShared = cajun.NewMethod[*probev1.EchoRequest, *probev1.EchoReply](echoKind, "EchoShared", cajun.MethodOptions{Immutable: true})
 	echo_EchoQuick  = cajun.NewMethod[*probev1.EchoRequest, *probev1.EchoReply](echoKind, "EchoQuick", cajun.MethodOptions{Timeout: 50 * time.Millisecond})
 	echo_EchoKey    = cajun.NewMethod[*probev1.KeyRequest, *probev1.EchoReply](echoKind, "EchoKey", cajun.MethodOptions{KeyField: 1})
+	echo_EchoNumber = cajun.NewMethod[*probev1.NumberRequest, *probev1.EchoReply](echoKind, "EchoNumber", cajun.MethodOptions{KeyField: 1})
+	echo_EchoColor  = cajun.NewMethod[*probev1.ColorRequest, *probev1.EchoReply](echoKind, "EchoColor", cajun.MethodOptions{KeyField: 1})
 	echo_Note       = cajun.NewOneWay[*probev1.EchoRequest](echoKind, "Note", cajun.MethodOptions{})
 	echo_NoteSure   = cajun.NewOneWay[*probev1.EchoRequest](echoKind, "NoteSure", cajun.MethodOptions{Delivery: guarantee.AtLeastOnce})
 )
