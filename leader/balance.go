@@ -2,6 +2,7 @@ package leader
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -33,13 +34,11 @@ func (l *Leader) keepBalance(ctx context.Context, r role) {
 	for {
 		members, records := l.view.Changed(), l.table.Changed()
 		var again <-chan time.Time
-		if l.table.Revision() < b.written {
-			// Its next change mostly brings the table up to date, unless this
-			// node's own claims made that change no news.
+		if err := b.round(ctx); err != nil && ctx.Err() == nil {
 			again = time.After(planAgain)
-		} else if err := b.round(ctx); err != nil && ctx.Err() == nil {
-			l.log.Warn("could not move shards; trying again", "error", err)
-			again = time.After(planAgain)
+			if !errors.Is(err, errBehind) {
+				l.log.Warn("could not move shards; trying again", "error", err)
+			}
 		}
 		select {
 		case <-members:
@@ -53,6 +52,11 @@ func (l *Leader) keepBalance(ctx context.Context, r role) {
 		}
 	}
 }
+
+// errBehind says that the table does not show the latest moves yet. Mostly its
+// next change brings it up to date, unless this node's own claims have made that
+// change no news.
+var errBehind = errors.New("leader: the table is behind")
 
 // balancer is the leader's planning in one term.
 type balancer struct {
@@ -73,6 +77,9 @@ type move struct {
 
 // round starts the moves that are due and that there is room for.
 func (b *balancer) round(ctx context.Context) error {
+	if b.l.table.Revision() < b.written {
+		return errBehind
+	}
 	members := b.l.view.Snapshot()
 	var urgent, other []move // off draining nodes first
 	room := inMotion

@@ -288,6 +288,11 @@ func (w *wire) Revoke(ctx context.Context, id metadata.LeaseID) error {
 	if err := w.pass(ctx); err != nil {
 		return err
 	}
+	// As long as a store may take, so that views know of a burial before it is
+	// complete.
+	if !wait(ctx, 5*time.Millisecond) {
+		return ctx.Err()
+	}
 	return w.Store.Revoke(ctx, id)
 }
 

@@ -88,7 +88,7 @@ func (l *Leader) keepWatch(ctx context.Context, r role) {
 }
 
 // man has exactly those watched who are to be.
-func (p *patrol) man(ctx context.Context, snap *member.Snapshot) {
+func (p *patrol) man(role context.Context, snap *member.Snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for session, at := range p.posts {
@@ -101,12 +101,14 @@ func (p *patrol) man(ctx context.Context, snap *member.Snapshot) {
 		if p.posts[m.Session] != nil || !p.concerns(m) {
 			continue
 		}
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancel(role)
 		at := &post{suspected: make(chan struct{}, 1), cancel: cancel}
 		p.posts[m.Session] = at
 		p.work.Go(func() {
 			defer cancel()
-			p.watch(ctx, m.Session, at.suspected)
+			// Not ctx for the burial: its first half removes the member, which
+			// ends this post, and the second revokes the lease.
+			p.watch(ctx, m.Session, at.suspected, func() bool { return p.bury(role, m.Session) })
 		})
 	}
 }
@@ -133,12 +135,12 @@ func (p *patrol) suspect(session string) {
 	}
 }
 
-// watch looks at one member, whenever it is suspected and now and then, and
-// buries it when its process is gone.
-func (p *patrol) watch(ctx context.Context, session string, suspected <-chan struct{}) {
+// watch looks at one member, whenever it is suspected and now and then, and has
+// it buried when its process is gone.
+func (p *patrol) watch(ctx context.Context, session string, suspected <-chan struct{}, bury func() bool) {
 	for {
 		pause := lookAgain + rand.N(lookAgain)
-		if p.gone(ctx, session) && !p.bury(ctx, session) {
+		if p.gone(ctx, session) && !bury() {
 			pause = buryAgain
 		}
 		timer := time.NewTimer(pause)

@@ -3,6 +3,7 @@ package leader
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cajun-go/cajun/member"
@@ -47,6 +48,34 @@ func TestBurialOfTheLeader(t *testing.T) {
 		}
 		c.kill(c.leader())
 		c.within(soon, "again", func() bool { return !c.isMember(c.nodes[1]) && len(c.leaders()) == 1 })
+	})
+}
+
+// When the next in line dies, another one watches the leader.
+func TestTheLineMovesUp(t *testing.T) {
+	run(t, 4, 0, func(t *testing.T, c *cluster) {
+		leader, second := c.leader(), c.nodes[1]
+		c.kill(second)
+		c.within(soon, "burial of the next in line", func() bool { return !c.isMember(second) })
+		pass(time.Second)
+		c.kill(leader)
+		c.within(soon, "burial of the leader", func() bool { return !c.isMember(leader) && len(c.leaders()) == 1 })
+		if c.leader() != c.nodes[2] {
+			t.Error("the third does not lead")
+		}
+	})
+}
+
+// Nodes that only call have no address to refuse at.
+func TestClientsAreNotWatched(t *testing.T) {
+	run(t, 2, 0, func(t *testing.T, c *cluster) {
+		client := c.add(func(m *member.Member) { m.ClientOnly = true })
+		c.net.set(client, refusing)
+		c.net.hangUp(client)
+		c.during(10 * time.Second)
+		if !c.isMember(client) || c.net.probed(c.leader(), client) != 0 {
+			t.Error("it was")
+		}
 	})
 }
 
@@ -99,36 +128,42 @@ func TestNoBurialWithoutRefusal(t *testing.T) {
 	}
 }
 
-// A stream from the suspect is a sign of life, whatever its address says.
+// A stream from the suspect is a sign of life, whatever its address says and
+// whenever it comes.
 func TestNoBurialWhileConnected(t *testing.T) {
-	run(t, 3, 0, func(t *testing.T, c *cluster) {
-		leader, suspect := c.leader(), c.nodes[2]
-		c.net.set(suspect, refusing)
-		c.net.hangUp(suspect)
-		c.net.mu.Lock()
-		c.net.streams[[2]string{suspect.session.ID(), leader.session.ID()}] = true
-		c.net.mu.Unlock()
-		c.during(10 * time.Second)
-		if !c.isMember(suspect) {
-			t.Error("buried alive")
-		}
-		// Also when the stream comes between the last refusal and the burial.
-		c.net.mu.Lock()
-		clear(c.net.streams)
-		c.net.onProbe = func(session string, n int) error {
-			c.net.mu.Lock()
-			defer c.net.mu.Unlock()
-			c.net.streams[[2]string{session, leader.session.ID()}] = true
-			c.net.streams[[2]string{session, c.nodes[1].session.ID()}] = true
-			return ErrRefused
-		}
-		c.net.mu.Unlock()
-		leader.leader.Suspect(suspect.session.ID())
-		c.during(10 * time.Second)
-		if !c.isMember(suspect) {
-			t.Error("buried alive after it had connected")
-		}
-	})
+	for name, stream := range map[string]func(n int) bool{
+		"all the time":           func(int) bool { return true },
+		"after the last refusal": func(n int) bool { return n > 0 && n%refusals == 0 },
+		"once in between":        func(n int) bool { return n%refusals == 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, 3, 0, func(t *testing.T, c *cluster) {
+				leader, suspect := c.leader(), c.nodes[2]
+				pair := [2]string{suspect.session.ID(), leader.session.ID()}
+				c.net.hangUp(suspect) // before it refuses: streams come back
+				synctest.Wait()
+				c.net.mu.Lock()
+				clear(c.net.streams)
+				clear(c.net.probes)
+				c.net.streams[pair] = stream(0)
+				c.net.onProbe = func(session string, n int) error {
+					if session != suspect.session.ID() {
+						return nil
+					}
+					c.net.mu.Lock()
+					defer c.net.mu.Unlock()
+					c.net.streams[pair] = stream(n)
+					return ErrRefused
+				}
+				c.net.mu.Unlock()
+				leader.leader.Suspect(suspect.session.ID())
+				c.during(200 * time.Millisecond)
+				if !c.isMember(suspect) {
+					t.Error("buried alive")
+				}
+			})
+		})
+	}
 }
 
 // Only the leader buries, except for the leader itself, which the next in line
