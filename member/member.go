@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -114,8 +115,8 @@ func Decode(session string, e metadata.Entry) (Member, error) {
 }
 
 func validate(rec *statev1.Member) error {
-	if rec.GetSession() == "" {
-		return errors.New("it names no session")
+	if rec.GetSession() == "" || strings.Contains(rec.GetSession(), "/") {
+		return fmt.Errorf("%q is no name for a session: it must be one element of a path", rec.GetSession())
 	}
 	switch rec.GetPhase() {
 	case statev1.MemberPhase_MEMBER_PHASE_UP, statev1.MemberPhase_MEMBER_PHASE_DRAINING:

@@ -49,12 +49,17 @@ func TestDecodeRefuses(t *testing.T) {
 		"client hosts":    {Session: "s", Phase: up, ClientOnly: true, Kinds: []*statev1.HostedKind{{Identity: "k"}}},
 		"nameless kind":   {Session: "s", Phase: up, Kinds: []*statev1.HostedKind{{}}},
 		"kind twice":      {Session: "s", Phase: up, Kinds: []*statev1.HostedKind{{Identity: "k"}, {Identity: "k"}}},
+		"a path":          {Session: "s/t", Phase: up},
 	} {
 		value, err := proto.Marshal(rec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m, err := Decode("s", metadata.Entry{Value: value}); err == nil {
+		session := "s"
+		if name == "a path" {
+			session = rec.GetSession()
+		}
+		if m, err := Decode(session, metadata.Entry{Value: value}); err == nil {
 			t.Errorf("%s: decoded %+v", name, m)
 		}
 	}
