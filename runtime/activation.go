@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/cajun-go/cajun/guarantee"
 )
 
 // Activator is an actor that wants to know when it enters memory, before its
@@ -71,6 +73,7 @@ func (a *activation) enqueue(c *call) (gone bool, fail *failure) {
 	}
 	if c.repeat {
 		if original := a.find(c); original != nil {
+			c.original.Store(original)
 			original.joined = append(original.joined, c)
 			return false, nil
 		}
@@ -122,11 +125,11 @@ func (a *activation) runInline(c *call) {
 // find returns the call that c repeats, if it is running or queued here. a.mu
 // is held.
 func (a *activation) find(c *call) *call {
-	if a.current != nil && a.current.id == c.id && a.current.state.Load() != callDone {
+	if a.current != nil && c.repeats(a.current) && a.current.state.Load() != callDone {
 		return a.current
 	}
 	for q := a.head; q != nil; q = q.next {
-		if q.id == c.id && q.state.Load() == callQueued {
+		if c.repeats(q) && q.state.Load() == callQueued {
 			return q
 		}
 	}
@@ -197,16 +200,37 @@ func (a *activation) pop() (c *call, passivate bool) {
 
 // finish hands a turn's result to everybody who waits for it.
 func (a *activation) finish(c *call, r result) {
+	joined := a.retire(c)
+	c.turn.end(errTurnOver)
+	c.answer(a.shard.node, r)
+	a.answerRepeats(joined, r)
+}
+
+// passOver ends a call whose caller has withdrawn it. Repeats that joined it
+// may come from somebody who still waits.
+func (a *activation) passOver(c *call) {
+	a.answerRepeats(a.retire(c), result{fail: interrupted(context.Canceled, guarantee.NotExecuted, "before the actor got to it")})
+}
+
+// retire takes a call out of the activation and returns the repeats that
+// joined it. None can join it any more.
+func (a *activation) retire(c *call) (joined []*call) {
 	a.mu.Lock()
-	joined := c.joined
-	c.joined = nil
+	defer a.mu.Unlock()
+	joined, c.joined = c.joined, nil
 	if a.current == c {
 		a.current = nil
 	}
 	c.state.Store(callDone)
-	a.mu.Unlock()
-	c.turn.end(errTurnOver)
-	c.answer(a.shard.node, r)
+	return joined
+}
+
+// answerRepeats hands the result of a call to its repeats.
+func (a *activation) answerRepeats(joined []*call, r result) {
+	if len(joined) > 0 && r.fail != nil && r.fail.interrupted {
+		// Whoever repeats the call still waits: it was another one who left.
+		r.fail = &failure{code: connect.CodeUnavailable, outcome: r.fail.outcome, retryable: true, message: "an earlier attempt was given up: " + r.fail.message}
+	}
 	for _, j := range joined {
 		j.answer(a.shard.node, r)
 	}
@@ -238,6 +262,8 @@ func (a *activation) sendAway(why *failure) {
 		c.next = nil
 		if c.start() {
 			a.finish(c, result{fail: why})
+		} else {
+			a.passOver(c)
 		}
 		c = next
 	}

@@ -51,6 +51,9 @@ type ClusterShard struct {
 // Owner returns who holds the shard of an actor, and whether anybody does.
 func (c Cluster) Owner(t Target) (ClusterShard, bool) {
 	kind, key := t.target()
+	if kind == nil {
+		return ClusterShard{}, false
+	}
 	shards := orDefault(kind.Shards, DefaultShards)
 	i := slices.IndexFunc(c.Shards, func(s ClusterShard) bool {
 		return s.Number == placement.ShardOf(key, shards) && (s.Kind == kind.Name || slices.Contains(kind.Aliases, s.Kind))

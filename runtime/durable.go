@@ -102,11 +102,7 @@ func (a *activation) recall(c *call) (r result, done bool) {
 
 // replay is the stored answer to a repeated call.
 func (a *activation) replay(c *call, stored *statev1.Reply) result {
-	hash, err := journal.RequestHash(c.method.spec.name, c.req)
-	if err != nil {
-		return result{fail: unreadable(err)}
-	}
-	if !bytes.Equal(hash, stored.GetRequestHash()) {
+	if !bytes.Equal(c.hash, stored.GetRequestHash()) {
 		return result{fail: refuse(connect.CodeInvalidArgument,
 			"call %s was made before with other arguments: use a new key for a new call", c.id)}
 	}
@@ -181,12 +177,9 @@ func (a *activation) settleState(c *call, fail *failure) (changed bool, err erro
 
 // storedReply is what is remembered of an answer.
 func storedReply(c *call, reply proto.Message, fail *failure) (*statev1.Reply, error) {
-	hash, err := journal.RequestHash(c.method.spec.name, c.req)
-	if err != nil {
-		return nil, err
-	}
-	r := &statev1.Reply{Sequence: c.id.Sequence, RequestHash: hash}
+	r := &statev1.Reply{Sequence: c.id.Sequence, RequestHash: c.hash}
 	if fail == nil {
+		var err error
 		r.Payload, err = proto.Marshal(reply)
 		return r, err
 	}

@@ -73,6 +73,8 @@ type failure struct {
 	retryable bool
 	// internalText says that message is the text of an ordinary Go error.
 	internalText bool
+	// interrupted says that the caller stopped waiting.
+	interrupted bool
 	// redirect says who owns the shard, when the receiver does not.
 	redirect *link.Redirect
 	cause    error
@@ -135,12 +137,24 @@ func answer(err error) *failure {
 
 // interrupted is the failure of a call whose caller stopped waiting.
 func interrupted(cause error, outcome guarantee.Outcome, doing string) *failure {
-	f := &failure{code: connect.CodeDeadlineExceeded, outcome: outcome, cause: cause}
-	if errors.Is(cause, context.Canceled) {
-		f.code = connect.CodeCanceled
-		f.message = "the caller cancelled the call " + doing
-		return f
+	f := &failure{outcome: outcome, interrupted: true, cause: cause}
+	switch {
+	case errors.Is(cause, context.DeadlineExceeded):
+		f.code, f.message = connect.CodeDeadlineExceeded, "the deadline passed "+doing
+	case errors.Is(cause, ErrClosed):
+		f.code, f.message = connect.CodeUnavailable, "the node was closed "+doing
+	default:
+		f.code, f.message = connect.CodeCanceled, "the caller cancelled the call "+doing
 	}
-	f.message = "the deadline passed " + doing
 	return f
+}
+
+// causeOf tells why ctx ended, for interrupted: a cause of the caller's own is
+// joined by what the context itself says.
+func causeOf(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || errors.Is(cause, err) || errors.Is(cause, ErrClosed) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }

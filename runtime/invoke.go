@@ -132,7 +132,7 @@ func (n *Node) prepare(ctx context.Context, key string, spec *methodSpec, req pr
 	}
 	o := &outgoing{spec: spec, key: key, identity: kind.Identity, shard: placement.ShardOf(key, kind.Shards)}
 	if err := ctx.Err(); err != nil {
-		return nil, interrupted(context.Cause(ctx), guarantee.NotExecuted, "before the call was made")
+		return nil, interrupted(causeOf(ctx), guarantee.NotExecuted, "before the call was made")
 	}
 	var bounded bool
 	if o.deadline, bounded = ctx.Deadline(); !bounded {

@@ -67,7 +67,7 @@ func (l *ledger) begin(ctx context.Context, to actorID) (uint64, error) {
 		select {
 		case <-room:
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return 0, causeOf(ctx)
 		}
 	}
 }

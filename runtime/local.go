@@ -98,7 +98,7 @@ func (w *waiter) wait(ctx context.Context, o *outgoing) error {
 		case <-w.ready:
 			return nil
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return causeOf(ctx)
 		}
 	}
 	w.arm(o.timeout)
@@ -107,7 +107,7 @@ func (w *waiter) wait(ctx context.Context, o *outgoing) error {
 	case <-w.ready:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return causeOf(ctx)
 	case <-w.timer.C:
 		return context.DeadlineExceeded
 	}
@@ -130,7 +130,7 @@ func (n *Node) release(w *waiter) {
 
 // abandon leaves a call behind whose caller gave up.
 func (n *Node) abandon(c *call, cause error) *failure {
-	if c.withdraw() {
+	if c.original.Load() == nil && c.withdraw() {
 		return interrupted(cause, guarantee.NotExecuted, "before the actor got to it")
 	}
 	c.turn.end(cause)

@@ -1,6 +1,7 @@
 package cajun
 
 import (
+	"bytes"
 	"context"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,9 @@ type call struct {
 	id        guarantee.CallID
 	watermark uint64
 	level     guarantee.Level
+	// hash binds id to the method and the arguments of an EXACTLY_ONCE call. It
+	// is taken before the handler may change the request.
+	hash      []byte
 	repeat    bool
 	copyReply bool // a local caller that must not share memory with the actor
 	chain     []string
@@ -46,6 +50,8 @@ type call struct {
 	// joined are repeats of this call that arrived while it was here; guarded
 	// by the activation's mutex.
 	joined []*call
+	// original is the call that this one has joined.
+	original atomic.Pointer[call]
 }
 
 // remoteCaller says where a reply goes.
@@ -112,6 +118,13 @@ func (c *call) local(r result) result {
 	return r
 }
 
+// repeats reports whether c is another attempt of the same call. A key of the
+// caller's own names a call of one method, and whoever uses it for other
+// arguments is to be told so.
+func (c *call) repeats(other *call) bool {
+	return c.id == other.id && c.method == other.method && bytes.Equal(c.hash, other.hash)
+}
+
 // describe is the call as handlers and interceptors see it.
 func (c *call) describe() Call {
 	return Call{
@@ -149,7 +162,13 @@ func headerMap(hs []link.Header) map[string]string {
 
 // cancel tells a call that nobody waits for it any more.
 func (c *call) cancel() {
-	if !c.withdraw() {
-		c.turn.end(context.Canceled)
+	original := c.original.Load()
+	switch {
+	case original == nil:
+		if !c.withdraw() {
+			c.turn.end(context.Canceled)
+		}
+	case c.id.Key == "":
+		original.cancel() // the same caller's, sent earlier
 	}
 }

@@ -110,6 +110,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 		if c.metadata, c.state, c.closeStores, err = c.openStores(ctx, c.cluster); err != nil {
 			return err
 		}
+		if c.metadata == nil {
+			return errors.New("the function given to WithStores opened no metadata store")
+		}
 		for _, h := range c.hosted {
 			if err := h.check(c.state != nil); err != nil {
 				return err

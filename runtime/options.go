@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cajun-go/cajun/guarantee"
@@ -142,7 +144,7 @@ func WithLeaseTTL(d time.Duration) Option {
 // it is 1.
 func WithWeight(w float64) Option {
 	return optionFunc(func(c *config) {
-		if !(w > 0) {
+		if !(w > 0) || math.IsInf(w, 1) {
 			c.errs = append(c.errs, fmt.Errorf("cajun: WithWeight(%v): give a positive number", w))
 		}
 		c.weight = w
@@ -151,12 +153,24 @@ func WithWeight(w float64) Option {
 
 // WithInbound puts interceptors around every turn, the first one outermost.
 func WithInbound(is ...Interceptor) Option {
-	return optionFunc(func(c *config) { c.inbound = append(c.inbound, is...) })
+	return optionFunc(func(c *config) {
+		c.needInterceptors("WithInbound", is)
+		c.inbound = append(c.inbound, is...)
+	})
 }
 
 // WithOutbound puts interceptors around every call, the first one outermost.
 func WithOutbound(is ...Interceptor) Option {
-	return optionFunc(func(c *config) { c.outbound = append(c.outbound, is...) })
+	return optionFunc(func(c *config) {
+		c.needInterceptors("WithOutbound", is)
+		c.outbound = append(c.outbound, is...)
+	})
+}
+
+func (c *config) needInterceptors(option string, is []Interceptor) {
+	if slices.ContainsFunc(is, func(i Interceptor) bool { return i == nil }) {
+		c.errs = append(c.errs, fmt.Errorf("cajun: %s was given a nil interceptor: leave it out", option))
+	}
 }
 
 // Service is something that lives and dies with a node, such as a gateway.
@@ -168,7 +182,12 @@ type Service interface {
 // WithService starts a service once the node runs, and closes it before the
 // node stops. An error fails Start.
 func WithService(start func(*Node) (Service, error)) Option {
-	return optionFunc(func(c *config) { c.services = append(c.services, start) })
+	return optionFunc(func(c *config) {
+		if start == nil {
+			c.errs = append(c.errs, errors.New("cajun: WithService was given no function that starts the service"))
+		}
+		c.services = append(c.services, start)
+	})
 }
 
 // WithLogger sets where the node logs to. Else it is slog.Default. Actors' keys

@@ -133,7 +133,9 @@ func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, ep
 // exchange sends a request and waits for its response.
 func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, frame *link.Request, reply func() protoreflect.MessageType) (proto.Message, *failure) {
 	p := n.peer(to.Session)
-	frame.Timeout = time.Until(o.deadline)
+	if frame.Timeout = time.Until(o.deadline); frame.Timeout <= 0 {
+		return nil, interrupted(context.DeadlineExceeded, guarantee.NotExecuted, "before the call could be sent to node "+to.Name)
+	}
 	if frame.OneWay {
 		frame.ID = p.next()
 		return nil, n.send(ctx, o, to, frame)
@@ -185,7 +187,7 @@ func (w *waiter) waitRemote(ctx context.Context, o *outgoing, resend bool) error
 	case <-w.ready:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return causeOf(ctx)
 	case <-w.timer.C:
 		if left <= silence {
 			return context.DeadlineExceeded
@@ -204,8 +206,10 @@ func (n *Node) send(ctx context.Context, o *outgoing, to member.Member, frame *l
 		return nil
 	case errors.Is(err, link.ErrTooLarge):
 		return tooLarge(o.spec, len(frame.Payload), n.config.maxMessage)
+	case errors.Is(err, link.ErrMalformed):
+		return refuse(connect.CodeInvalidArgument, "the call of %s cannot be sent: %v", o.spec.path(), err)
 	case bounded.Err() != nil:
-		return interrupted(context.Cause(bounded), guarantee.NotExecuted, "before the call could be sent to node "+to.Name)
+		return interrupted(causeOf(bounded), guarantee.NotExecuted, "before the call could be sent to node "+to.Name)
 	}
 	return unavailable("node %s cannot be reached: %v", to.Name, err).because(err)
 }

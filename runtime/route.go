@@ -89,9 +89,9 @@ func (n *Node) pause(ctx context.Context, o *outgoing, changed <-chan struct{}, 
 	case <-timer.C:
 	case <-changed:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return causeOf(ctx)
 	case <-n.ctx.Done():
-		return context.Cause(n.ctx)
+		return causeOf(n.ctx)
 	}
 	return nil
 }

@@ -23,7 +23,12 @@ func NewSelf(from Caller, kind, key string) *Self {
 	return s
 }
 
-func (s *Self) node() *Node { return s.n }
+func (s *Self) node() *Node {
+	if s == nil {
+		return nil
+	}
+	return s.n
+}
 
 // Kind is the full name of the actor's service.
 func (s *Self) Kind() string { return s.kind }

@@ -5,6 +5,10 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"connectrpc.com/connect/v2"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/journal"
 	"github.com/cajun-go/cajun/link"
 	"github.com/cajun-go/cajun/state"
 )
@@ -50,6 +54,12 @@ func (s *shard) fence() state.Fence { return state.Fence{Epoch: s.epoch, Session
 // deliver puts a call into the mailbox of its actor. A failure means that the
 // call did not run and will not.
 func (s *shard) deliver(key string, c *call) *failure {
+	if c.level == guarantee.ExactlyOnce {
+		var err error
+		if c.hash, err = journal.RequestHash(c.method.spec.name, c.req); err != nil {
+			return refuse(connect.CodeInvalidArgument, "the request of %s cannot be encoded: %v", c.method.spec.path(), err)
+		}
+	}
 	for {
 		a, fail := s.activation(key, len(c.chain) > 0)
 		if fail != nil {

@@ -16,7 +16,8 @@ import (
 // take runs the turn of one call, from admission to reply.
 func (a *activation) take(c *call) {
 	if !c.start() {
-		return // the caller has withdrawn it
+		a.passOver(c)
+		return
 	}
 	answered := false
 	defer func() {
@@ -202,7 +203,10 @@ func (a *activation) activate() (fail *failure) {
 		}
 	}
 	if state != nil {
-		return a.durable.rebase(state)
+		if fail := a.durable.rebase(state); fail != nil {
+			a.forget()
+			return fail
+		}
 	}
 	return nil
 }

@@ -53,7 +53,18 @@ func (t *turnContext) Value(key any) any {
 func (t *turnContext) Done() <-chan struct{} { return t.real().Done() }
 
 // Err implements context.Context.
-func (t *turnContext) Err() error { return t.real().Err() }
+func (t *turnContext) Err() error {
+	err := t.real().Err()
+	if err == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if errors.Is(t.cause, context.DeadlineExceeded) {
+		return context.DeadlineExceeded // the caller's clock was the first to say so
+	}
+	return err
+}
 
 // real returns the context behind t, made on first use.
 func (t *turnContext) real() context.Context {
@@ -70,7 +81,7 @@ func (t *turnContext) real() context.Context {
 	}
 	release := func() bool { return true }
 	if t.caller != nil {
-		release = context.AfterFunc(t.caller, func() { t.end(context.Cause(t.caller)) })
+		release = context.AfterFunc(t.caller, func() { t.end(causeOf(t.caller)) })
 	}
 	if !t.deadline.IsZero() {
 		var cancel context.CancelFunc
