@@ -123,3 +123,9 @@ func (o *outbox) isClosed() bool {
 	defer o.mu.Unlock()
 	return o.closed
 }
+
+func (o *outbox) isDropped() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.dropped
+}

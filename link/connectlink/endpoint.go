@@ -94,7 +94,10 @@ func (e *endpoint) Probe(ctx context.Context, to link.Peer) error {
 }
 
 // Connected implements link.Endpoint.
-func (e *endpoint) Connected(session string) bool { return e.open(session) != nil }
+func (e *endpoint) Connected(session string) bool {
+	s := e.open(session)
+	return s != nil && !s.out.isClosed()
+}
 
 // Close implements link.Endpoint. What was sent before still goes out, unless
 // that takes longer than a moment.

@@ -167,7 +167,10 @@ func TestStrangeServers(t *testing.T) {
 	}
 	eventually(t, "the end of the stream", func() bool {
 		err, down := node.down("peer")
-		return down && isMalformed(err)
+		if down && !isMalformed(err) {
+			t.Fatalf("PeerDown says %v", err)
+		}
+		return down
 	})
 }
 

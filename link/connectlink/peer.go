@@ -204,6 +204,16 @@ func (p *peer) retire(s *stream) {
 	p.settle()
 }
 
+// lost notes that frames did not get through on a stream that the peer has
+// ended in order. If it was the last one, PeerDown comes anyway.
+func (p *peer) lost(s *stream, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.streams) > 1 {
+		p.failLocked(s, err)
+	}
+}
+
 // fail ends all streams because s broke.
 func (p *peer) fail(s *stream, err error) {
 	p.mu.Lock()
@@ -218,8 +228,7 @@ func (p *peer) failLocked(s *stream, err error) {
 	p.broken = err
 	p.best.Store(nil)
 	for _, each := range p.streams {
-		each.out.close(true)
-		each.abort()
+		each.giveUp()
 	}
 	p.broadcast()
 }

@@ -3,6 +3,7 @@ package connectlink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 
@@ -56,13 +57,25 @@ func (s *stream) run(first firstBatch) error {
 	if err == nil {
 		s.ended.Store(true)
 		s.peer.retire(s)
-	} else {
-		s.peer.fail(s, err)
+		if err := <-written; err != nil {
+			s.peer.lost(s, err)
+		}
+		return nil
 	}
-	if writeErr := <-written; err == nil {
-		err = writeErr
+	s.giveUp()
+	// The reader knows better than the writer what went wrong, but not when
+	// the writer was first.
+	if writeErr := <-written; writeErr != nil {
+		err = fmt.Errorf("%w (and sending: %w)", err, writeErr)
 	}
+	s.peer.fail(s, err)
 	return err
+}
+
+// giveUp makes the reader and the writer return.
+func (s *stream) giveUp() {
+	s.out.close(true)
+	s.abort()
 }
 
 func (s *stream) write() error {
@@ -70,21 +83,20 @@ func (s *stream) write() error {
 	if s.dialed {
 		// An empty batch tells the peer that the stream is in use here.
 		if err := s.wire.Send(batch); err != nil {
-			s.peer.fail(s, err)
+			s.giveUp()
 			return err
 		}
 	}
 	for {
 		var ok bool
 		if batch, ok = s.out.take(batch); !ok {
-			s.endSend()
+			if !s.out.isDropped() {
+				s.endSend()
+			}
 			return nil
 		}
 		if err := s.wire.Send(batch); err != nil {
-			if s.ended.Load() {
-				return nil
-			}
-			s.peer.fail(s, err)
+			s.giveUp()
 			return err
 		}
 	}
