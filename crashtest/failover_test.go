@@ -1,0 +1,83 @@
+//go:build unix
+
+package crashtest
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cajun-go/cajun/guarantee"
+)
+
+// soon is how long the actors of a node that was killed may be away: far below
+// the TTL, so that only an early burial keeps to it.
+const (
+	failoverTTL = 6 * time.Second
+	soon        = time.Second
+)
+
+// TestFailover kills nodes of every role under load: whoever it is, others
+// answer for its actors at once and not when its lease has expired.
+func TestFailover(t *testing.T) {
+	c := start(t, 6, failoverTTL)
+	load := begin(c, 8, 200)
+	// Killing the first two in turn kills a leader each time, as the next in
+	// line takes over.
+	for _, victim := range []struct {
+		role string
+		node int
+	}{
+		{"the youngest", 5},
+		{"neither the oldest nor the youngest nor next in line", 3},
+		{"the leader, the oldest", 0},
+		{"next in line", 2},
+		{"the leader who took over", 1},
+	} {
+		if leads := c.caller.Cluster().Leader == c.session(victim.node); leads != (victim.node < 2) {
+			t.Errorf("node %d leads: %v", victim.node, leads)
+		}
+		first, all := c.failover(victim.node)
+		t.Logf("killed %s: first actor back after %v, all after %v", victim.role, first.Round(time.Millisecond), all.Round(time.Millisecond))
+		if limit := patience(soon); first > limit || all > limit+time.Second {
+			t.Errorf("killed %s: its actors were away for %v to %v", victim.role, first, all)
+		}
+		c.eventually("another leader", func() bool { l := c.caller.Cluster().Leader; return l != "" && c.isMember(l) })
+	}
+	load.end()
+	load.undelivered(t, false)
+	load.audit(t)
+}
+
+// failover kills a node and returns how long it took until the first and the
+// last of some actors that lived there answered from elsewhere.
+func (c *cluster) failover(victim int) (first, all time.Duration) {
+	c.t.Helper()
+	keys := c.place(victim, 20)
+	began := time.Now()
+	c.nodes[victim].kill()
+	return c.back(victim, keys, began)
+}
+
+// back returns how long after began it took until actors answered from another
+// node than the one that they lived on.
+func (c *cluster) back(from int, keys []string, began time.Time) (first, all time.Duration) {
+	c.t.Helper()
+	took := make([]time.Duration, len(keys))
+	var calls sync.WaitGroup
+	for i, key := range keys {
+		calls.Go(func() {
+			node, err := c.greet(c.t.Context(), guarantee.AtLeastOnce, key, "0")
+			took[i] = time.Since(began)
+			if err != nil || node == c.nodes[from].name {
+				c.t.Errorf("%s answers from %q: %v", key, node, err)
+			}
+		})
+	}
+	calls.Wait()
+	first, all = took[0], took[0]
+	for _, d := range took {
+		first, all = min(first, d), max(all, d)
+	}
+	return first, all
+}

@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package crashtest
+
+import "syscall"
+
+// bound is left to standard input, which ends with the parent.
+func bound() *syscall.SysProcAttr { return nil }
