@@ -33,10 +33,11 @@ type Prober interface {
 
 // A member is dead after so many refusals, refusalPause apart, without one
 // other answer in between and without a stream. A restart of a listener in a
-// live process takes less.
+// live process takes less. A look at a member takes at most maxProbes.
 const (
 	refusals     = 3
 	refusalPause = 20 * time.Millisecond
+	maxProbes    = 12
 )
 
 const (
@@ -159,8 +160,13 @@ func (p *patrol) watch(ctx context.Context, session string, suspected <-chan str
 // gone reports whether the member's process certainly refuses connections.
 // Anything else speaks for the member: a firewall that drops, a paused process
 // and an overloaded one all look alike, and its lease will tell.
+//
+// A process that is just ending breaks its streams a moment before its address
+// refuses connections, and resets those that come in between. So an answer that
+// says nothing starts the count of refusals anew, but does not end the look.
 func (p *patrol) gone(ctx context.Context, session string) bool {
-	for n := range refusals {
+	refused := 0
+	for n := range maxProbes {
 		if n > 0 && !wait(ctx, refusalPause) {
 			return false
 		}
@@ -172,11 +178,19 @@ func (p *patrol) gone(ctx context.Context, session string) bool {
 			return false
 		}
 		err := p.probe(ctx, m)
-		if !errors.Is(err, ErrRefused) && !errors.Is(err, ErrReplaced) {
+		switch {
+		case err == nil, errors.Is(err, context.DeadlineExceeded), ctx.Err() != nil:
 			return false
+		case errors.Is(err, ErrRefused), errors.Is(err, ErrReplaced):
+			refused++
+		default:
+			refused = 0
+		}
+		if refused == refusals {
+			return !p.l.prober.Connected(session)
 		}
 	}
-	return !p.l.prober.Connected(session)
+	return false
 }
 
 func (p *patrol) probe(ctx context.Context, m member.Member) error {

@@ -238,3 +238,26 @@ func TestSuspendedNodesBuryNobody(t *testing.T) {
 		}
 	})
 }
+
+// A process that is just ending resets a few connections before its address
+// refuses them. That must not cost the time until the next look.
+func TestBurialOfAMemberThatResetsConnectionsFirst(t *testing.T) {
+	reset := errors.New("test: connection reset by peer")
+	run(t, 4, 0, func(t *testing.T, c *cluster) {
+		for _, dead := range []*node{c.nodes[3], c.nodes[0]} { // of the leader, and the leader
+			c.net.mu.Lock()
+			clear(c.net.probes)
+			c.net.onProbe = func(session string, n int) error {
+				if n <= 2 {
+					return reset
+				}
+				return ErrRefused
+			}
+			c.net.mu.Unlock()
+			dead.stop()
+			c.net.set(dead, silent)
+			c.net.hangUp(dead)
+			c.within(soon, "burial", func() bool { return !c.isMember(dead) })
+		}
+	})
+}
