@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
@@ -73,6 +74,8 @@ func (k *callKey) bind(target string) *failure {
 		return refuse(connect.CodeInvalidArgument, "the key given to Idempotent is empty: use one that names this call, such as a request number")
 	case len(k.key) > journal.MaxCallKey:
 		return refuse(connect.CodeInvalidArgument, "the key given to Idempotent has %d bytes, at most %d are taken: use a hash of it", len(k.key), journal.MaxCallKey)
+	case !utf8.ValidString(k.key):
+		return refuse(connect.CodeInvalidArgument, "the key given to Idempotent is not UTF-8: encode it, for example in base64")
 	}
 	if k.bound.CompareAndSwap(nil, &target) {
 		return nil

@@ -213,7 +213,11 @@ func (g *gate) PeerDown(session string, err error) {
 
 // invokeRemote is the innermost outbound invoker.
 func (n *Node) invokeRemote(ctx context.Context, c Call, req proto.Message) (proto.Message, error) {
-	reply, fail := n.carry(ctx, c.out, req)
+	o := c.out
+	if fail := o.readjust(ctx, req); fail != nil {
+		return nil, fail.err()
+	}
+	reply, fail := n.carry(ctx, o, req)
 	if fail != nil {
 		return nil, fail.err()
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
@@ -112,6 +113,38 @@ func (n *Node) intercept(ctx context.Context, o *outgoing, req proto.Message) (p
 	return reply, nil
 }
 
+// readjust looks again at what outbound interceptors may have changed.
+func (o *outgoing) readjust(ctx context.Context, req proto.Message) *failure {
+	if req == nil || !req.ProtoReflect().IsValid() || req.ProtoReflect().Type() != o.spec.request() {
+		return refuse(connect.CodeInternal, "an outbound interceptor passed on no request of %s: pass on a message of the same type", o.spec.path())
+	}
+	if fail := checkKeyField(o.spec, o.key, req); fail != nil {
+		return fail
+	}
+	if _, bounded := ctx.Deadline(); !bounded {
+		o.timeout, o.ownDeadline = time.Until(o.deadline), true
+	}
+	headers := callOptionsFrom(ctx).headers
+	o.headers = forwardTrace(o.headers, headers)
+	return checkHeaders(headers)
+}
+
+// checkHeaders refuses headers that the link does not take.
+func checkHeaders(headers map[string]string) *failure {
+	if len(headers) > link.MaxHeaders {
+		return refuse(connect.CodeInvalidArgument, "the call has %d headers, at most %d are taken: put the rest into the request", len(headers), link.MaxHeaders)
+	}
+	for k, v := range headers {
+		switch {
+		case !utf8.ValidString(k) || !utf8.ValidString(v):
+			return refuse(connect.CodeInvalidArgument, "the header %q is not UTF-8: encode it, for example in base64", k)
+		case len(k) > link.MaxText || len(v) > link.MaxText:
+			return refuse(connect.CodeInvalidArgument, "the header %.40q has %d bytes, at most %d are taken: put it into the request", k, max(len(k), len(v)), link.MaxText)
+		}
+	}
+	return nil
+}
+
 // prepare checks a call at the earliest door and fills in what it will need.
 func (n *Node) prepare(ctx context.Context, key string, spec *methodSpec, req proto.Message) (*outgoing, *failure) {
 	if n.closed() {
@@ -141,7 +174,11 @@ func (n *Node) prepare(ctx context.Context, key string, spec *methodSpec, req pr
 		o.deadline, o.ownDeadline = time.Now().Add(o.timeout), true
 	}
 	options := callOptionsFrom(ctx)
-	o.headers = options.headers
+	if o.headers = options.headers; len(o.headers) > 0 {
+		if fail := checkHeaders(o.headers); fail != nil {
+			return nil, fail
+		}
+	}
 	if fail := o.promise(n, options); fail != nil {
 		return nil, fail
 	}

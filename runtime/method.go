@@ -164,13 +164,23 @@ func (m *hostedMethod) newRequest() proto.Message { return m.spec.request().New(
 
 func (m *hostedMethod) newReply() proto.Message { return m.spec.reply().New().Interface() }
 
-// checkReply refuses a reply that is nil: no caller could tell it from a bug
-// on the way.
-func (m *hostedMethod) checkReply(reply proto.Message) *failure {
-	if m.spec.oneWay || reply != nil && reply.ProtoReflect().IsValid() {
+// checkReply refuses a reply that no caller could use: none at all, one of
+// another type, which only an interceptor can return, or one too large to be
+// sent.
+func (m *hostedMethod) checkReply(reply proto.Message, limit int) *failure {
+	if m.spec.oneWay {
 		return nil
 	}
-	f := refuse(connect.CodeInternal, "the handler of %s returned neither a reply nor an error: return an empty message instead of nil", m.spec.path())
+	var f *failure
+	if reply == nil || !reply.ProtoReflect().IsValid() {
+		f = refuse(connect.CodeInternal, "the handler of %s returned neither a reply nor an error: return an empty message instead of nil", m.spec.path())
+	} else if reply.ProtoReflect().Type() != m.spec.reply() {
+		f = refuse(connect.CodeInternal, "an inbound interceptor returned a %s, which is no reply of %s: return what next returned, or an error", reply.ProtoReflect().Descriptor().FullName(), m.spec.path())
+	} else if size := proto.Size(reply); size > limit {
+		f = refuse(connect.CodeResourceExhausted, "the reply of %s has %d bytes, at most %d are taken: send less at a time", m.spec.path(), size, limit)
+	} else {
+		return nil
+	}
 	f.outcome = guarantee.NotCommitted
 	return f
 }

@@ -2,6 +2,9 @@ package cajun
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -186,19 +189,34 @@ func (n *Node) respond(to remoteCaller, r result) {
 	defer n.buffers.Put(buffer)
 	frame := &link.Response{ID: to.id}
 	if err := fillResponse(frame, r, buffer); err != nil {
-		fill := unreadable(err)
-		fill.outcome = guarantee.MaybeExecuted
-		_ = fillResponse(frame, result{fail: fill}, buffer)
+		frame = unsendable(to.id, r, err)
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, respondTimeout)
 	defer cancel()
-	to2 := link.Peer{Session: to.peer.session}
+	peer := link.Peer{Session: to.peer.session}
 	if m, ok := n.view.Get(to.peer.session); ok {
-		to2.Address = m.Address
+		peer.Address = m.Address
 	}
-	if err := n.endpoint.Send(ctx, to2, link.Frame{Response: frame}); err != nil {
+	err := n.endpoint.Send(ctx, peer, link.Frame{Response: frame})
+	if errors.Is(err, link.ErrTooLarge) || errors.Is(err, link.ErrMalformed) {
+		err = n.endpoint.Send(ctx, peer, link.Frame{Response: unsendable(to.id, r, err)})
+	}
+	if err != nil {
 		n.logger.Debug("a response could not be sent", "peer", to.peer.session, "error", err)
 	}
+}
+
+// unsendable stands in for a response that the link does not take, so that its
+// caller does not wait in vain.
+func unsendable(id uint64, r result, why error) *link.Response {
+	frame := &link.Response{ID: id, Code: uint32(connect.CodeInternal), Outcome: guarantee.MaybeExecuted}
+	what := "reply"
+	if r.fail != nil {
+		what = "error"
+		frame.Code, frame.Outcome = uint32(r.fail.code), r.fail.outcome
+	}
+	frame.Message = strings.ToValidUTF8(fmt.Sprintf("the actor's %s cannot be sent: %v", what, why), "?")
+	return frame
 }
 
 func fillResponse(frame *link.Response, r result, buffer *[]byte) error {

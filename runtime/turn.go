@@ -137,7 +137,7 @@ func (a *activation) handle(c *call) (reply proto.Message, fail *failure) {
 		reply, err = c.method.invoke(a.actor, &c.turn, c.req)
 	}
 	if err == nil {
-		if fail := c.method.checkReply(reply); fail != nil {
+		if fail := c.method.checkReply(reply, a.shard.node.config.maxMessage); fail != nil {
 			return nil, fail
 		}
 		return reply, nil
