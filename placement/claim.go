@@ -14,29 +14,30 @@ import (
 // released to anyone.
 const sealTimeout = 5 * time.Second
 
-// claimConditions returns what must hold when this node takes a shard that has
-// this record. The record is unchanged and this node is a member; and, unless
-// the record names this node or the shard was released to it or to anyone, who
-// has the right to the shard is none.
-func (m *Manager) claimConditions(s state.Shard, rec Record, found bool) []metadata.Cond {
-	key := m.space.Shard(s.Kind, s.Number)
+// claimConditions returns what must hold when the session me, with the condition
+// that it is a member, takes a shard that has this record. The record is
+// unchanged; and, unless it names me or the shard was released to me or to
+// anyone, who has the right to the shard is no member any more.
+func claimConditions(space metadata.Space, s state.Shard, me string, present metadata.Cond, rec Record, found bool) []metadata.Cond {
+	key := space.Shard(s.Kind, s.Number)
 	if !found {
-		return []metadata.Cond{m.session.Present(), metadata.Absent(key)}
+		return []metadata.Cond{present, metadata.Absent(key)}
 	}
-	conds := []metadata.Cond{m.session.Present(), metadata.ModifiedAt(key, rec.Modified)}
+	conds := []metadata.Cond{present, metadata.ModifiedAt(key, rec.Modified)}
 	holder := rec.Owner
 	if rec.Phase == Released {
 		holder = rec.Target
 	}
-	if holder != m.me && holder != "" {
-		conds = append(conds, metadata.Absent(m.space.Member(holder)))
+	if holder != me && holder != "" {
+		conds = append(conds, metadata.Absent(space.Member(holder)))
 	}
 	return conds
 }
 
 // claim writes this node into the record, seals the shard and serves it.
 func (m *Manager) claim(sl *slot, rec Record, found bool) {
-	mine, applied, err := m.write(sl.shard, m.claimConditions(sl.shard, rec, found), rec.Claimed(m.me, sl.floor))
+	conds := claimConditions(m.space, sl.shard, m.me, m.session.Present(), rec, found)
+	mine, applied, err := m.write(sl.shard, conds, rec.Claimed(m.me, sl.floor))
 	switch {
 	case err != nil:
 		// It may have been applied: then the record names this node, which does

@@ -405,8 +405,9 @@ type faultyState struct {
 	state.Store
 	mu    sync.Mutex
 	calls int
-	// down makes Seal fail for a while.
-	down bool
+	// down makes Seal fail for a while, and delay makes it slow.
+	down  bool
+	delay time.Duration
 }
 
 func (f *faultyState) Seal(ctx context.Context, seals []state.Seal) []error {
@@ -414,6 +415,7 @@ func (f *faultyState) Seal(ctx context.Context, seals []state.Seal) []error {
 	f.calls++
 	down := f.down
 	f.mu.Unlock()
+	<-time.After(f.delay)
 	if down {
 		return slices.Repeat([]error{errLie}, len(seals))
 	}

@@ -69,6 +69,7 @@ func TestClaimsAreBatched(t *testing.T) {
 	run(t, 1, 1000, func(t *testing.T, c *cluster) {
 		a := c.nodes[0]
 		a.store.hook(slowly)
+		a.fences.delay = time.Millisecond
 		c.claimAll()
 		if n := len(a.manager.Owned()); n != 1000 {
 			t.Fatalf("%d shards are owned", n)
