@@ -3,6 +3,7 @@ package cajun
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,12 +37,18 @@ type outgoing struct {
 	// one, a timeout after the call's start, has to be watched besides.
 	ownDeadline bool
 	timeout     time.Duration
+	limit       deadlineContext
 	// safetyNet says that nobody has asked for that timeout: it is the node's
 	// default.
 	safetyNet bool
 
 	// hint is what the last receiver said about the shard's owner.
 	hint *link.Redirect
+	// early is the epoch of an owner that did not serve the shard yet: it has
+	// claimed the shard and is raising the fence. It is asked to tell when it is
+	// done, as no change of the record will. waits counts that.
+	early uint64
+	waits int
 	// candidate counts the claimants that were tried in vain.
 	candidate int
 	// claimed says that this node has just taken the shard.
@@ -68,10 +75,9 @@ func invoke(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (pr
 	if fail != nil {
 		return nil, fail.err()
 	}
+	defer o.limit.release()
 	if o.level == guarantee.ExactlyOnce && o.id.Key == "" {
-		bounded, cancel := o.bounded(ctx)
-		sequence, err := n.ledger.begin(bounded, o.actor())
-		cancel()
+		sequence, err := n.ledger.begin(o.bounded(ctx), o.actor())
 		if err != nil {
 			return nil, interrupted(err, guarantee.NotExecuted, "while too many calls to this actor were outstanding").err()
 		}
@@ -91,8 +97,7 @@ func invoke(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (pr
 // intercept makes a call through the node's outbound interceptors. An error
 // of theirs gets the outcome that it lacks.
 func (n *Node) intercept(ctx context.Context, o *outgoing, req proto.Message) (proto.Message, error) {
-	ctx, cancel := o.bounded(ctx)
-	defer cancel()
+	ctx = o.bounded(ctx)
 	o.ownDeadline = false
 	reply, err := n.outbound(ctx, Call{Kind: o.spec.kind.Name, Key: o.key, Method: o.spec.name, Level: o.level, Peer: n.ID(), headers: o.headers, out: o}, req)
 	switch {
@@ -261,13 +266,14 @@ func forwardTrace(from, to map[string]string) map[string]string {
 }
 
 // bounded returns ctx with the call's deadline, for waits that only a context
-// can end. The common way of a call needs no such context: its one wait
-// watches the deadline itself.
-func (o *outgoing) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+// can end. The wait for the answer needs no such context: it watches the
+// deadline itself.
+func (o *outgoing) bounded(ctx context.Context) context.Context {
 	if !o.ownDeadline {
-		return ctx, func() {}
+		return ctx
 	}
-	return context.WithDeadline(ctx, o.deadline)
+	o.limit.Context, o.limit.deadline = ctx, o.deadline
+	return &o.limit
 }
 
 // checkKeyField refuses a request whose key field names another actor.
@@ -278,7 +284,11 @@ func checkKeyField(spec *methodSpec, key string, req proto.Message) *failure {
 	m := req.ProtoReflect()
 	field := m.Descriptor().Fields().ByNumber(spec.opts.KeyField)
 	if !m.Has(field) {
-		if _, err := keyValue(field, key); err != nil {
+		v, err := keyValue(field, key)
+		if err == nil && keyText(field, v) != key {
+			err = fmt.Errorf("write it as %s", keyText(field, v)) // "07" is another actor than "7"
+		}
+		if err != nil {
 			return refuse(connect.CodeInvalidArgument, "the key %q of %s does not fit its field %s: %v", key, spec.path(), field.Name(), err)
 		}
 		return nil

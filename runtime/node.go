@@ -46,8 +46,8 @@ type Node struct {
 	peersMu sync.RWMutex
 	peers   map[string]*peer
 
-	waiters sync.Pool
-	buffers sync.Pool
+	// What a call needs for a moment is used again.
+	waiters, buffers, requests, responses sync.Pool
 	// coarse is the time in nanoseconds since the node began, good to a sweep.
 	coarse atomic.Int64
 	held   atomic.Int64
@@ -86,6 +86,8 @@ func Start(ctx context.Context, opts ...Option) (*Node, error) {
 	n := &Node{config: c, hosted: make(map[string]*hostedKind), peers: make(map[string]*peer), opened: make(chan struct{}), done: make(chan struct{})}
 	n.waiters.New = newWaiter
 	n.buffers.New = func() any { return new([]byte) }
+	n.requests.New = func() any { return new(link.Request) }
+	n.responses.New = func() any { return new(link.Response) }
 	n.logger = c.logger.With("node", c.name)
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.inbound = chainInterceptors(c.inbound, invokeHandler)

@@ -103,7 +103,9 @@ func (n *Node) peer(session string) *peer {
 
 // callRemote makes an attempt at an actor of another node.
 func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, epoch uint64, req proto.Message) (proto.Message, *failure) {
-	frame := &link.Request{
+	frame := n.requests.Get().(*link.Request)
+	defer n.requests.Put(frame)
+	*frame = link.Request{
 		Kind: o.identity, Key: o.key, Method: o.spec.name, Shard: o.shard, Epoch: epoch,
 		Level: o.level, OneWay: o.spec.oneWay, Repeat: o.tries > 0, Chain: o.chain, Call: o.id,
 	}
@@ -198,8 +200,7 @@ func (w *waiter) waitRemote(ctx context.Context, o *outgoing, resend bool) error
 
 // send hands a request to the link. A failure means that it was not sent.
 func (n *Node) send(ctx context.Context, o *outgoing, to member.Member, frame *link.Request) *failure {
-	bounded, cancel := o.bounded(ctx)
-	defer cancel()
+	bounded := o.bounded(ctx)
 	err := n.endpoint.Send(bounded, link.Peer{Session: to.Session, Address: to.Address}, link.Frame{Request: frame})
 	switch {
 	case err == nil:

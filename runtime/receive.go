@@ -187,7 +187,9 @@ func (n *Node) respond(to remoteCaller, r result) {
 	}
 	buffer := n.buffers.Get().(*[]byte)
 	defer n.buffers.Put(buffer)
-	frame := &link.Response{ID: to.id}
+	frame := n.responses.Get().(*link.Response)
+	defer n.responses.Put(frame)
+	*frame = link.Response{ID: to.id}
 	if err := fillResponse(frame, r, buffer); err != nil {
 		frame = unsendable(to.id, r, err)
 	}

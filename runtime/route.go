@@ -20,6 +20,9 @@ const (
 	// holdPause is how long a call waits for news of a moving shard before it
 	// asks again.
 	holdPause = 100 * time.Millisecond
+	// maxWaits is how often a call asks an owner to say when it serves, before
+	// it only asks after pauses.
+	maxWaits = 8
 )
 
 // carry brings a call to its actor: it finds the owner, makes attempts, and
@@ -74,7 +77,7 @@ func (o *outgoing) again(fail *failure) bool {
 // pause waits before the next attempt: for a jittered while, and no longer
 // than until the routing view changes. It returns why the caller gave up.
 func (n *Node) pause(ctx context.Context, o *outgoing, changed <-chan struct{}, attempt int) error {
-	if o.hint != nil || o.claimed {
+	if o.hint != nil || o.early != 0 || o.claimed {
 		o.claimed = false
 		return nil // the way is known: no need to wait
 	}
@@ -127,7 +130,9 @@ func (n *Node) route(o *outgoing) (route, *failure) {
 		}
 	} else if found {
 		if to, alive := n.view.Get(rec.Owner); alive {
-			return route{to: to, epoch: rec.Epoch, claim: rec.Owner == n.ID()}, nil
+			early := o.early == rec.Epoch
+			o.early = 0
+			return route{to: to, epoch: rec.Epoch, claim: early || rec.Owner == n.ID()}, nil
 		}
 	}
 	return n.claimant(o)
@@ -170,8 +175,13 @@ func (n *Node) attempt(ctx context.Context, o *outgoing, req proto.Message) (pro
 			return reply, nil
 		}
 	}
-	if fail.redirect != nil && fail.redirect.Owner != "" && fail.redirect.Epoch > r.epoch {
-		o.hint = fail.redirect
+	switch to := fail.redirect; {
+	case to == nil || to.Owner == "":
+	case to.Epoch > r.epoch:
+		o.hint = to
+	case to.Owner == r.to.Session && to.Epoch == r.epoch && to.Target == "" && o.waits < maxWaits:
+		o.early = r.epoch
+		o.waits++
 	}
 	return nil, fail
 }
@@ -192,9 +202,7 @@ func (n *Node) hold(ctx context.Context, o *outgoing) *failure {
 
 // claimHere takes the shard for this node.
 func (n *Node) claimHere(ctx context.Context, o *outgoing) *failure {
-	bounded, cancel := o.bounded(ctx)
-	defer cancel()
-	rec, err := n.manager.Claim(bounded, n.shardID(o.identity, o.shard))
+	rec, err := n.manager.Claim(o.bounded(ctx), n.shardID(o.identity, o.shard))
 	if err != nil {
 		o.candidate++
 		return unavailable("this node could not take the actor: %v", err).because(err)

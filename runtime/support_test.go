@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
@@ -109,7 +110,18 @@ func (c *counter) Add(ctx context.Context, r *probev1.AddRequest) (*probev1.AddR
 	if err := c.stage.play(ctx, c.self, r.GetScript()); err != nil {
 		return nil, err
 	}
-	return &probev1.AddReply{Sum: c.state.Sum, Runs: c.state.Runs, ByLabel: c.state.ByLabel}, nil
+	reply := &probev1.AddReply{Sum: c.state.Sum, Runs: c.state.Runs, ByLabel: c.state.ByLabel}
+	switch r.GetScript() {
+	case "huge":
+		reply.Padding = make([]byte, link.DefaultMaxMessage+1)
+	case "nil":
+		return nil, nil
+	case "grow":
+		c.state.ByLabel = map[string]int64{strings.Repeat("x", 2<<20): 1}
+	case "scribble":
+		r.Amount = -1
+	}
+	return reply, nil
 }
 
 func (c *counter) AddSure(ctx context.Context, r *probev1.AddRequest) (*probev1.AddReply, error) {
@@ -228,19 +240,3 @@ func wantOutcome(t testing.TB, err error, outcome guarantee.Outcome, mentions ..
 }
 
 var errRehearsed = errors.New("as the test wants it")
-
-// keyOn returns a key, distinct for each n, whose actor lives on node i.
-func keyOn(t testing.TB, owner func(cajun.Target) int, pid func(key string) cajun.Target, call func(key string) error, i, n int) string {
-	t.Helper()
-	for k := range 1000 {
-		key := fmt.Sprintf("k%d-%d", n, k)
-		if err := call(key); err != nil {
-			t.Fatalf("placing %s: %v", key, err)
-		}
-		if owner(pid(key)) == i {
-			return key
-		}
-	}
-	t.Fatalf("no key lands on node %d", i)
-	return ""
-}
