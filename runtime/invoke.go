@@ -37,7 +37,7 @@ type outgoing struct {
 	// one, a timeout after the call's start, has to be watched besides.
 	ownDeadline bool
 	timeout     time.Duration
-	limit       deadlineContext
+	limit       *deadlineContext
 	// safetyNet says that nobody has asked for that timeout: it is the node's
 	// default.
 	safetyNet bool
@@ -71,11 +71,12 @@ func invoke(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (pr
 	if fail != nil {
 		return nil, fail.err()
 	}
-	o, fail := n.prepare(ctx, p.key, spec, req)
-	if fail != nil {
+	o := n.calls.Get().(*outgoing)
+	defer n.recycle(o)
+	o.spec, o.key = spec, p.key
+	if fail := n.prepare(ctx, o, req); fail != nil {
 		return nil, fail.err()
 	}
-	defer o.limit.release()
 	if o.level == guarantee.ExactlyOnce && o.id.Key == "" {
 		sequence, err := n.ledger.begin(o.bounded(ctx), o.actor())
 		if err != nil {
@@ -92,6 +93,18 @@ func invoke(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (pr
 		return reply, nil
 	}
 	return n.intercept(ctx, o, req)
+}
+
+// recycle ends an outgoing call. Interceptors may have kept what they saw, so
+// what they were shown is not used again.
+func (n *Node) recycle(o *outgoing) {
+	if o.limit != nil {
+		o.limit.release()
+	}
+	if n.outbound == nil {
+		*o = outgoing{}
+		n.calls.Put(o)
+	}
 }
 
 // intercept makes a call through the node's outbound interceptors. An error
@@ -151,26 +164,27 @@ func checkHeaders(headers map[string]string) *failure {
 }
 
 // prepare checks a call at the earliest door and fills in what it will need.
-func (n *Node) prepare(ctx context.Context, key string, spec *methodSpec, req proto.Message) (*outgoing, *failure) {
+func (n *Node) prepare(ctx context.Context, o *outgoing, req proto.Message) *failure {
+	spec, key := o.spec, o.key
 	if n.closed() {
-		return nil, refuse(connect.CodeUnavailable, "node %s is closed and makes no more calls", n.Name())
+		return refuse(connect.CodeUnavailable, "node %s is closed and makes no more calls", n.Name())
 	}
 	if req == nil || !req.ProtoReflect().IsValid() {
-		return nil, refuse(connect.CodeInvalidArgument, "the request of %s is nil: pass an empty message instead", spec.path())
+		return refuse(connect.CodeInvalidArgument, "the request of %s is nil: pass an empty message instead", spec.path())
 	}
 	if fail := checkKey(spec.kind.Name, key); fail != nil {
-		return nil, fail
+		return fail
 	}
 	if fail := checkKeyField(spec, key, req); fail != nil {
-		return nil, fail
+		return fail
 	}
 	kind, ok := n.table.Kind(spec.kind.Name)
 	if !ok {
-		return nil, refuse(connect.CodeNotFound, "no node of cluster %q has ever hosted the kind %s: start one with its Host option", n.config.cluster, spec.kind.Name)
+		return refuse(connect.CodeNotFound, "no node of cluster %q has ever hosted the kind %s: start one with its Host option", n.config.cluster, spec.kind.Name)
 	}
-	o := &outgoing{spec: spec, key: key, identity: kind.Identity, shard: placement.ShardOf(key, kind.Shards)}
+	o.identity, o.shard = kind.Identity, placement.ShardOf(key, kind.Shards)
 	if err := ctx.Err(); err != nil {
-		return nil, interrupted(causeOf(ctx), guarantee.NotExecuted, "before the call was made")
+		return interrupted(causeOf(ctx), guarantee.NotExecuted, "before the call was made")
 	}
 	var bounded bool
 	if o.deadline, bounded = ctx.Deadline(); !bounded {
@@ -181,21 +195,21 @@ func (n *Node) prepare(ctx context.Context, key string, spec *methodSpec, req pr
 	options := callOptionsFrom(ctx)
 	if o.headers = options.headers; len(o.headers) > 0 {
 		if fail := checkHeaders(o.headers); fail != nil {
-			return nil, fail
+			return fail
 		}
 	}
 	if fail := o.promise(n, options); fail != nil {
-		return nil, fail
+		return fail
 	}
 	if turn := turnFrom(ctx); turn != nil {
 		if fail := o.nest(turn); fail != nil {
-			return nil, fail
+			return fail
 		}
 	}
 	if o.level == guarantee.AtLeastOnce {
 		o.id = guarantee.CallID{Session: n.ID(), Sequence: n.ledger.next()}
 	}
-	return o, nil
+	return nil
 }
 
 // promise settles the delivery level.
@@ -272,8 +286,10 @@ func (o *outgoing) bounded(ctx context.Context) context.Context {
 	if !o.ownDeadline {
 		return ctx
 	}
-	o.limit.Context, o.limit.deadline = ctx, o.deadline
-	return &o.limit
+	if o.limit == nil {
+		o.limit = &deadlineContext{Context: ctx, deadline: o.deadline}
+	}
+	return o.limit
 }
 
 // checkKeyField refuses a request whose key field names another actor.

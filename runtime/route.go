@@ -179,7 +179,10 @@ func (n *Node) attempt(ctx context.Context, o *outgoing, req proto.Message) (pro
 	case to == nil || to.Owner == "":
 	case to.Epoch > r.epoch:
 		o.hint = to
-	case to.Owner == r.to.Session && to.Epoch == r.epoch && to.Target == "" && o.waits < maxWaits:
+	case to.Owner != r.to.Session || to.Epoch != r.epoch || to.Target != "":
+	case r.claim:
+		o.claimed = true // it serves the shard now
+	case o.waits < maxWaits:
 		o.early = r.epoch
 		o.waits++
 	}
