@@ -201,7 +201,7 @@ func (a *activation) pop() (c *call, passivate bool) {
 // finish hands a turn's result to everybody who waits for it.
 func (a *activation) finish(c *call, r result) {
 	joined := a.retire(c)
-	c.turn.end(errTurnOver)
+	c.turn.close()
 	c.answer(a.shard.node, r)
 	a.answerRepeats(joined, r)
 }

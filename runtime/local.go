@@ -50,9 +50,10 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 		return nil, fail
 	}
 	if c.inline {
-		n.release(w)
 		c.activation.runInline(c)
-		return c.outcome.message, c.outcome.fail
+		r := w.result
+		n.release(w)
+		return r.message, r.fail
 	}
 	if cause := w.wait(ctx, o); cause != nil {
 		return nil, n.abandon(c, cause)

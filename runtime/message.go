@@ -42,11 +42,10 @@ type call struct {
 	headers   map[string]string
 
 	// The caller: a local one that waits, a remote one, or nobody. inline says
-	// that a local one may run the turn itself; outcome is then the result.
-	inline  bool
-	outcome result
-	waiter  *waiter
-	remote  remoteCaller
+	// that a local one may run the turn itself.
+	inline bool
+	waiter *waiter
+	remote remoteCaller
 	// joined are repeats of this call that arrived while it was here; guarded
 	// by the activation's mutex.
 	joined []*call
@@ -94,7 +93,7 @@ func (c *call) withdraw() bool { return c.state.CompareAndSwap(callQueued, callW
 func (c *call) answer(n *Node, r result) {
 	switch {
 	case c.inline:
-		c.outcome = c.local(r)
+		c.waiter.result = c.local(r)
 	case c.waiter != nil:
 		c.waiter.deliver(c.local(r))
 	case c.remote.peer != nil:

@@ -47,7 +47,7 @@ type Node struct {
 	peers   map[string]*peer
 
 	// What a call needs for a moment is used again.
-	waiters, buffers, requests, responses sync.Pool
+	calls, waiters, buffers, requests, responses sync.Pool
 	// coarse is the time in nanoseconds since the node began, good to a sweep.
 	coarse atomic.Int64
 	held   atomic.Int64
@@ -84,6 +84,7 @@ func Start(ctx context.Context, opts ...Option) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{config: c, hosted: make(map[string]*hostedKind), peers: make(map[string]*peer), opened: make(chan struct{}), done: make(chan struct{})}
+	n.calls.New = func() any { return new(outgoing) }
 	n.waiters.New = newWaiter
 	n.buffers.New = func() any { return new([]byte) }
 	n.requests.New = func() any { return new(link.Request) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,10 +25,16 @@ type turnContext struct {
 	// remote callers, who send a cancel.
 	caller context.Context
 
-	mu    sync.Mutex
-	inner context.Context
-	stop  context.CancelCauseFunc
-	cause error // why the context ended before inner was made
+	// inner is the context behind this one, once somebody has asked for it.
+	inner atomic.Pointer[innerContext]
+	mu    sync.Mutex // making inner, and cause
+	cause error      // why the context ended, if it did before the turn
+}
+
+// innerContext is a context and what ends it.
+type innerContext struct {
+	context.Context
+	stop context.CancelCauseFunc
 }
 
 type turnKey struct{}
@@ -68,42 +75,55 @@ func (t *turnContext) Err() error {
 
 // real returns the context behind t, made on first use.
 func (t *turnContext) real() context.Context {
+	if inner := t.inner.Load(); inner != nil {
+		return inner
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.inner != nil {
-		return t.inner
+	if inner := t.inner.Load(); inner != nil {
+		return inner
 	}
-	ctx, stop := context.WithCancelCause(context.Background())
+	inner := t.makeInner()
+	t.inner.Store(inner)
 	if t.cause != nil {
-		stop(t.cause)
-		t.inner, t.stop = ctx, stop
-		return ctx
+		inner.stop(t.cause)
 	}
-	release := func() bool { return true }
+	// A turn that has just ended may not have seen inner yet.
+	if t.over() {
+		inner.stop(errTurnOver)
+	}
+	return inner
+}
+
+func (t *turnContext) makeInner() *innerContext {
+	ctx, stop := context.WithCancelCause(context.Background())
+	cancel, release := func() {}, func() bool { return true }
+	if !t.deadline.IsZero() {
+		ctx, cancel = context.WithDeadline(ctx, t.deadline)
+	}
 	if t.caller != nil {
 		release = context.AfterFunc(t.caller, func() { t.end(causeOf(t.caller)) })
 	}
-	if !t.deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, t.deadline)
-		t.stop = func(err error) { release(); stop(err); cancel() }
-	} else {
-		t.stop = func(err error) { release(); stop(err) }
-	}
-	t.inner = ctx
-	return ctx
+	return &innerContext{ctx, func(cause error) { release(); stop(cause); cancel() }}
 }
 
 // end ends the context; the first cause stays.
 func (t *turnContext) end(cause error) {
 	t.mu.Lock()
-	stop := t.stop
 	if t.cause == nil {
 		t.cause = cause
 	}
+	inner := t.inner.Load()
 	t.mu.Unlock()
-	if stop != nil {
-		stop(cause)
+	if inner != nil {
+		inner.stop(cause)
+	}
+}
+
+// close ends the context with its turn, whose call is done already.
+func (t *turnContext) close() {
+	if inner := t.inner.Load(); inner != nil {
+		inner.stop(errTurnOver)
 	}
 }
 
