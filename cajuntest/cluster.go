@@ -86,7 +86,13 @@ func (c *Cluster) close() {
 }
 
 // Node returns a node. After Kill it is the dead one until Restart.
-func (c *Cluster) Node(i int) *cajun.Node { return c.host(i).node }
+func (c *Cluster) Node(i int) *cajun.Node {
+	c.t.Helper()
+	h := c.host(i)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return h.node
+}
 
 // Size returns how many places for nodes there are, dead ones included.
 func (c *Cluster) Size() int {
@@ -149,10 +155,7 @@ func (c *Cluster) await(ctx context.Context, holds func(*cajun.Node) bool) {
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
 	for {
-		c.mu.Lock()
-		nodes := slices.Clone(c.nodes)
-		c.mu.Unlock()
-		if !slices.ContainsFunc(nodes, func(h *host) bool { return h.alive && !holds(h.node) }) {
+		if !slices.ContainsFunc(c.live(), func(n *cajun.Node) bool { return !holds(n) }) {
 			return
 		}
 		select {
@@ -163,6 +166,18 @@ func (c *Cluster) await(ctx context.Context, holds func(*cajun.Node) bool) {
 	}
 }
 
+// live returns the nodes that run.
+func (c *Cluster) live() (nodes []*cajun.Node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.nodes {
+		if h.alive {
+			nodes = append(nodes, h.node)
+		}
+	}
+	return nodes
+}
+
 // Kill ends a node as kill -9 would: nothing is handed over or flushed, its
 // lease stays until it expires or the others notice, and connections to it are
 // refused from now on.
@@ -170,16 +185,17 @@ func (c *Cluster) Kill(i int) {
 	c.t.Helper()
 	h := c.host(i)
 	c.mu.Lock()
-	alive := h.alive
+	alive, node := h.alive, h.node
 	h.alive = false
 	c.mu.Unlock()
 	if !alive {
 		c.t.Fatalf("cajuntest: node %d is not running", i)
 	}
 	h.gate.kill()
-	c.network.Kill(h.node.ID())
-	// What is left of it can reach nobody any more.
-	c.killed.Go(func() { h.node.Close() })
+	c.network.Kill(node.ID())
+	// What is left of it can reach nobody any more. A Restart may put another
+	// node in its place at once.
+	c.killed.Go(func() { node.Close() })
 }
 
 // Restart starts a new node in the place of a killed or stopped one.
