@@ -22,8 +22,9 @@ var rules = []struct {
 }{
 	{"gen", nil},
 	{"guarantee", nil},
-	{"metadata", nil},
-	{"state", []string{"guarantee"}},
+	{"internal/etcdonce", nil},
+	{"metadata", []string{"internal/etcdonce"}},
+	{"state", []string{"guarantee", "internal/etcdonce"}},
 	{"link", []string{"guarantee", "gen"}},
 	{"member", []string{"metadata", "gen"}},
 	{"placement", []string{"member", "metadata", "state", "gen"}},

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"github.com/cajun-go/cajun/internal/etcdonce"
 	"github.com/cajun-go/cajun/metadata"
 )
 
@@ -35,6 +36,7 @@ var errClosedDuring = errors.New("etcdmeta: the store was closed during the call
 // goes on connecting; give every call a deadline.
 type Store struct {
 	client *clientv3.Client
+	once   clientv3.KV // for what must not be sent twice
 	leases etcdserverpb.LeaseClient
 	owned  bool
 
@@ -55,6 +57,7 @@ func New(client *clientv3.Client) *Store {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Store{
 		client: client,
+		once:   etcdonce.KV(client),
 		leases: etcdserverpb.NewLeaseClient(client.ActiveConnection()),
 		ctx:    ctx,
 		cancel: cancel,

@@ -28,12 +28,22 @@ import (
 type stub struct {
 	etcdserverpb.UnimplementedWatchServer
 	etcdserverpb.UnimplementedLeaseServer
+	etcdserverpb.UnimplementedKVServer
 
 	onWatch func(etcdserverpb.Watch_WatchServer) error
 
 	mu       sync.Mutex
 	renewals int
 	renewErr error
+	txns     int
+}
+
+// Txn answers every transaction as a proxy does that gives up on it.
+func (s *stub) Txn(context.Context, *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.txns++
+	return nil, status.Error(codes.Canceled, "context canceled")
 }
 
 func (s *stub) Watch(stream etcdserverpb.Watch_WatchServer) error { return s.onWatch(stream) }
@@ -63,6 +73,7 @@ func (s *stub) open(t *testing.T) *Store {
 	server := grpc.NewServer()
 	etcdserverpb.RegisterWatchServer(server, s)
 	etcdserverpb.RegisterLeaseServer(server, s)
+	etcdserverpb.RegisterKVServer(server, s)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	store, err := Open(clientv3.Config{Endpoints: []string{listener.Addr().String()}})
@@ -105,6 +116,23 @@ func TestKeepAliveIsOneAttempt(t *testing.T) {
 	defer s.mu.Unlock()
 	if s.renewals != 3 {
 		t.Errorf("%d renewals for 3 calls", s.renewals)
+	}
+}
+
+// TestCommitIsOneAttempt: a claim that is sent twice would be refused by its own
+// first attempt.
+func TestCommitIsOneAttempt(t *testing.T) {
+	s := &stub{}
+	store := s.open(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := store.Commit(ctx, cajun.Txn{Then: []cajun.Op{cajun.Put("/k", nil, 0)}}); err == nil {
+		t.Fatal("Commit succeeded")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.txns != 1 {
+		t.Errorf("the transaction was sent %d times", s.txns)
 	}
 }
 

@@ -19,7 +19,7 @@ func (s *Store) Commit(ctx context.Context, t metadata.Txn) (metadata.Result, er
 		return metadata.Result{}, err
 	}
 	defer done()
-	resp, err := s.client.Txn(ctx).If(compares(t.If)...).Then(operations(t)...).Commit()
+	resp, err := s.once.Txn(ctx).If(compares(t.If)...).Then(operations(t)...).Commit()
 	if err != nil {
 		return metadata.Result{}, failed(ctx, "commit", err)
 	}

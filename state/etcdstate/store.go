@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/cajun-go/cajun/internal/etcdonce"
 	"github.com/cajun-go/cajun/state"
 )
 
@@ -46,7 +47,7 @@ func New(client *clientv3.Client, prefix string) (*Store, error) {
 	case !strings.HasSuffix(prefix, "/") || len(prefix) > maxPrefix:
 		return nil, fmt.Errorf(`state: prefix %q: use one like "/cajun/prod/", at most %d bytes and ending with a slash`, prefix, maxPrefix)
 	}
-	return newStore(newOnceKV(client), prefix), nil
+	return newStore(etcdonce.KV(client), prefix), nil
 }
 
 func newStore(kv clientv3.KV, prefix string) *Store {
@@ -85,7 +86,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// send sends a transaction once; see onceKV for what that takes.
+// send sends a transaction once; see etcdonce for what that takes.
 func (s *Store) send(ctx context.Context, txn clientv3.Op) (*clientv3.TxnResponse, error) {
 	resp, err := s.kv.Do(ctx, txn)
 	if err == nil {

@@ -1,4 +1,5 @@
-package etcdstate
+// Package etcdonce makes an etcd client send each transaction once.
+package etcdonce
 
 import (
 	"context"
@@ -10,9 +11,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// onceKV keeps the etcd client from sending a transaction again that may have
-// been applied. A commit that is sent twice would be refused by its own first
-// attempt, and be reported as a conflict although it was applied.
+// KV returns the key-value part of client, kept from sending a transaction
+// again that may have been applied. A conditional write that is sent twice
+// would be refused by its own first attempt, and be reported as refused
+// although it was applied.
 //
 // By itself the client (v3.7) sends a transaction again, up to 100 times:
 //
@@ -29,14 +31,14 @@ import (
 // does not go on with a context that has ended. Other errors (lost
 // connections, timeouts and lost leaders) are never followed by another
 // attempt.
-type onceKV struct{ pb.KVClient }
-
-func newOnceKV(client *clientv3.Client) clientv3.KV {
-	return clientv3.NewKVFromKVClient(onceKV{clientv3.RetryKVClient(client)}, client)
+func KV(client *clientv3.Client) clientv3.KV {
+	return clientv3.NewKVFromKVClient(kv{clientv3.RetryKVClient(client)}, client)
 }
 
+type kv struct{ pb.KVClient }
+
 // Txn implements pb.KVClient.
-func (k onceKV) Txn(ctx context.Context, in *pb.TxnRequest, opts ...grpc.CallOption) (*pb.TxnResponse, error) {
+func (k kv) Txn(ctx context.Context, in *pb.TxnRequest, opts ...grpc.CallOption) (*pb.TxnResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// Called at the end of every attempt, before the client looks at its error.
