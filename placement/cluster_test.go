@@ -375,6 +375,7 @@ type faultyMeta struct {
 	metadata.Store
 	mu      sync.Mutex
 	commits int
+	mute    bool // renews no lease
 	// onCommit, when set, stands in for a Commit that writes shard records.
 	onCommit func(ctx context.Context, t metadata.Txn, commit func(context.Context, metadata.Txn) (metadata.Result, error)) (metadata.Result, error)
 }
@@ -392,6 +393,22 @@ func (f *faultyMeta) Commit(ctx context.Context, t metadata.Txn) (metadata.Resul
 		return hook(ctx, t, f.Store.Commit)
 	}
 	return f.Store.Commit(ctx, t)
+}
+
+func (f *faultyMeta) KeepAlive(ctx context.Context, id metadata.LeaseID) error {
+	f.mu.Lock()
+	mute := f.mute
+	f.mu.Unlock()
+	if mute {
+		return errLie
+	}
+	return f.Store.KeepAlive(ctx, id)
+}
+
+func (f *faultyMeta) setMute(mute bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mute = mute
 }
 
 func (f *faultyMeta) hook(h func(context.Context, metadata.Txn, func(context.Context, metadata.Txn) (metadata.Result, error)) (metadata.Result, error)) {

@@ -102,8 +102,8 @@ func (f shardFollower) Reset(snap metadata.Snapshot) {
 		for n := range k.shards.records {
 			s := state.Shard{Kind: k.info.Identity, Number: uint32(n)}
 			r := k.shards.records[n].Load()
-			// A record that is newer than the list was learnt of elsewhere.
-			if r != nil && !listed[s] && r.Modified <= snap.Revision {
+			if r != nil && !listed[s] {
+				// Unless it is newer than the list: then it was learnt of elsewhere.
 				gone := metadata.Entry{Key: t.space.Shard(s.Kind, s.Number), Modified: snap.Revision + 1}
 				events = append(events, metadata.Event{Entry: gone, Deleted: true})
 			}

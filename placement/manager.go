@@ -281,7 +281,8 @@ func (m *Manager) Fenced(s state.Shard, epoch uint64) {
 // Drain lets go of every shard: the leader moves them away, for which the node
 // must be marked as draining among the members, and shards that no other member
 // could take are released to anyone. It returns nil when this node owns nothing.
-// When ctx ends first it returns its error, and the node takes shards again.
+// When ctx ends first it returns its error, and the node takes shards again. Call
+// it one at a time.
 func (m *Manager) Drain(ctx context.Context) error {
 	m.setDraining(true)
 	for {

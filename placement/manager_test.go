@@ -36,6 +36,9 @@ func TestFirstUse(t *testing.T) {
 			t.Errorf("Claim of an own shard = %+v, %v", got, err)
 		}
 		c.check(shard(3), a)
+		if n := len(b.manager.slots); n > 0 {
+			t.Errorf("the other node keeps %d slots for nothing", n)
+		}
 	})
 }
 
@@ -114,7 +117,10 @@ func TestBatchWithARefusedClaim(t *testing.T) {
 type commitFunc = func(context.Context, metadata.Txn) (metadata.Result, error)
 
 func TestCrashOrphansAreTakenOver(t *testing.T) {
-	run(t, 3, 96, func(t *testing.T, c *cluster) {
+	run(t, 3, 300, func(t *testing.T, c *cluster) {
+		for _, n := range c.nodes {
+			n.store.hook(slowly)
+		}
 		c.claimAll()
 		before := c.loads()
 		crashed := c.nodes[1]
@@ -130,11 +136,11 @@ func TestCrashOrphansAreTakenOver(t *testing.T) {
 		crashed.crash()
 		c.settle(crashed.session.TTL() + 50*time.Millisecond) // the first turn is at once
 		loads := c.loads()
-		if sum(loads) != 96 {
+		if sum(loads) != 300 {
 			t.Errorf("loads after the crash: %v, before: %v", loads, before)
 		}
 		for _, l := range loads {
-			if l < 43 || l > 53 {
+			if l < 135 || l > 165 {
 				t.Errorf("loads are out of bounds: %v", loads)
 			}
 		}
@@ -394,7 +400,7 @@ func TestUnsealedShardIsTriedAgain(t *testing.T) {
 func TestRefusedSealClaimsAboveTheFence(t *testing.T) {
 	run(t, 2, 8, func(t *testing.T, c *cluster) {
 		for i := range 8 {
-			fence := state.Fence{Epoch: uint64(i), Session: "of the past"}
+			fence := state.Fence{Epoch: uint64(i * 100), Session: "of the past"}
 			if i > 0 {
 				if err := c.state.Seal(t.Context(), []state.Seal{{Shard: shard(i), Fence: fence}})[0]; err != nil {
 					t.Fatal(err)
@@ -403,10 +409,13 @@ func TestRefusedSealClaimsAboveTheFence(t *testing.T) {
 		}
 		a := c.nodes[0]
 		for i := range 8 {
-			if rec := a.mustClaim(shard(i)); rec.Epoch <= uint64(i) {
+			if rec := a.mustClaim(shard(i)); rec.Epoch != uint64(i*100)+1 {
 				t.Errorf("shard %d: epoch %d", i, rec.Epoch)
 			}
 			c.check(shard(i), a)
+		}
+		if a.store.commits > 2*8 {
+			t.Errorf("%d transactions to get above 8 fences", a.store.commits)
 		}
 	})
 }
@@ -558,14 +567,210 @@ func TestLostSessionDropsEverything(t *testing.T) {
 	})
 }
 
+// A node whose lease is in doubt claims nothing, not even what names it, until
+// the lease is confirmed.
 func TestSuspendedNodeClaimsNothing(t *testing.T) {
 	run(t, 1, 8, func(t *testing.T, c *cluster) {
 		a := c.nodes[0]
 		a.mustClaim(shard(1))
-		a.session.Abandon() // stops renewing
+		a.store.setMute(true)
+		c.settle(a.session.TTL() * 9 / 10)
+		if _, err := a.claim(shard(2)); !errors.Is(err, member.ErrSuspended) {
+			t.Errorf("Claim while suspended: %v", err)
+		}
+		c.put(shard(3), Record{}.Claimed(a.session.ID(), 0))
 		synctest.Wait()
-		if _, err := a.claim(shard(2)); !errors.Is(err, member.ErrClosed) {
+		if rec, _ := c.record(shard(3)); rec.Epoch != 1 {
+			t.Errorf("a suspended node has claimed: %+v", rec)
+		}
+		if _, err := a.claim(shard(3)); !errors.Is(err, member.ErrSuspended) {
+			t.Errorf("Claim of a shard that names a suspended node: %v", err)
+		}
+		if a.serves(shard(1)) == 0 {
+			t.Error("a suspended node dropped what it has")
+		}
+		a.store.setMute(false)
+		c.settle(a.session.TTL() / 4)
+		c.check(shard(3), a)
+		c.check(shard(1), a)
+	})
+}
+
+// A drain is cut short when the shard is lost meanwhile.
+func TestShardLostWhileDraining(t *testing.T) {
+	run(t, 2, 8, func(t *testing.T, c *cluster) {
+		a, b := c.nodes[0], c.nodes[1]
+		a.mustClaim(shard(1))
+		a.onDrain = func(ctx context.Context, _ state.Shard) { <-ctx.Done() }
+		c.move(shard(1), b)
+		synctest.Wait()
+		a.took()
+		rec, _ := c.record(shard(1))
+		c.put(shard(1), rec.Claimed(b.session.ID(), 0))
+		if calls := a.took(); !slices.Equal(calls, []string{"1 drop 1"}) {
+			t.Errorf("the host was told %q, want to drop at once", calls)
+		}
+	})
+}
+
+// A record with the right session and another epoch is another life of the
+// shard.
+func TestRecordWithAnotherEpochDropsTheShard(t *testing.T) {
+	run(t, 1, 8, func(t *testing.T, c *cluster) {
+		a := c.nodes[0]
+		a.mustClaim(shard(1))
+		a.took()
+		c.put(shard(1), Record{Owner: a.session.ID(), Epoch: 5, Phase: Open})
+		if calls := a.took(); !slices.Equal(calls, []string{"1 drop 1", "1 serve 6"}) {
+			t.Errorf("the host was told %q", calls)
+		}
+		c.check(shard(1), a)
+	})
+}
+
+// After a restore, a record may name another session under the same epoch.
+func TestRecordWithAnotherOwnerDropsTheShard(t *testing.T) {
+	run(t, 2, 8, func(t *testing.T, c *cluster) {
+		a, b := c.nodes[0], c.nodes[1]
+		a.mustClaim(shard(1))
+		c.put(shard(1), Record{Owner: b.session.ID(), Epoch: 1, Phase: Open})
+		synctest.Wait()
+		c.check(shard(1), b)
+	})
+}
+
+// A node hands on what names it although it does not serve it.
+func TestUnservedShardIsHandedOn(t *testing.T) {
+	run(t, 2, 8, func(t *testing.T, c *cluster) {
+		a, b := c.nodes[0], c.nodes[1]
+		claimed := Record{}.Claimed(a.session.ID(), 0)
+		c.put(shard(1), claimed.Moving(b.session.ID()))
+		synctest.Wait()
+		c.check(shard(1), b)
+		if calls := a.took(); len(calls) > 0 {
+			t.Errorf("the old host was told %q", calls)
+		}
+		if err := a.session.Update(t.Context(), func(m *member.Member) { m.Draining = true }); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		c.put(shard(2), claimed)
+		synctest.Wait()
+		if rec, _ := c.record(shard(2)); rec.Owner == a.session.ID() && rec.Phase != Released {
+			t.Errorf("a draining node keeps what a late claim gave it: %+v", rec)
+		}
+	})
+}
+
+// When the leader changes its mind and the table is behind, the owner finds the
+// new target in the store.
+func TestReleaseWithAnOldTable(t *testing.T) {
+	run(t, 3, 8, func(t *testing.T, c *cluster) {
+		a, b, d := c.nodes[0], c.nodes[1], c.nodes[2]
+		a.mustClaim(shard(1))
+		finish := make(chan struct{})
+		a.onDrain = func(context.Context, state.Shard) { <-finish }
+		c.move(shard(1), b)
+		synctest.Wait()
+		a.table.Close()
+		rec, _ := c.record(shard(1))
+		c.put(shard(1), rec.Moving(d.session.ID()))
+		close(finish)
+		synctest.Wait()
+		c.check(shard(1), d)
+	})
+}
+
+// Close does not wait for a store that fails.
+func TestCloseIsPrompt(t *testing.T) {
+	run(t, 1, 8, func(t *testing.T, c *cluster) {
+		a := c.nodes[0]
+		a.store.hook(func(context.Context, metadata.Txn, commitFunc) (metadata.Result, error) {
+			return metadata.Result{}, errLie
+		})
+		answer := make(chan error, 1)
+		go func() {
+			_, err := a.claim(shard(1))
+			answer <- err
+		}()
+		c.settle(20 * time.Second) // the pauses have become long
+		start := time.Now()
+		a.manager.Close()
+		if took := time.Since(start); took > 0 {
+			t.Errorf("Close took %v", took)
+		}
+		if err := <-answer; !errors.Is(err, ErrClosed) {
 			t.Errorf("Claim: %v", err)
+		}
+		if _, err := a.claim(shard(1)); !errors.Is(err, ErrClosed) {
+			t.Errorf("Claim after Close: %v", err)
+		}
+	})
+}
+
+// A claim that fails and fails does not keep the stores busy.
+func TestFailingClaimsPause(t *testing.T) {
+	run(t, 2, 8, func(t *testing.T, c *cluster) {
+		a := c.nodes[0]
+		a.store.hook(func(context.Context, metadata.Txn, commitFunc) (metadata.Result, error) {
+			return metadata.Result{}, errLie
+		})
+		var work sync.WaitGroup
+		for range 100 {
+			work.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				if _, err := a.manager.Claim(ctx, shard(1)); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Claim: %v", err)
+				}
+			})
+		}
+		work.Wait()
+		if n := a.store.commits; n < 3 || n > 40 {
+			t.Errorf("%d attempts within 20 s", n)
+		}
+	})
+}
+
+// All nodes drain at once: each lets go by itself.
+func TestDrainOfAllNodes(t *testing.T) {
+	run(t, 2, 40, func(t *testing.T, c *cluster) {
+		c.claimAll()
+		var work sync.WaitGroup
+		for _, n := range c.nodes {
+			work.Go(func() {
+				if err := n.session.Update(t.Context(), func(m *member.Member) { m.Draining = true }); err != nil {
+					t.Error(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				if err := n.manager.Drain(ctx); err != nil {
+					t.Errorf("%s: %v", n.name, err)
+				}
+			})
+		}
+		work.Wait()
+		for i := range c.shards {
+			if rec, _ := c.record(shard(i)); rec.Phase != Released {
+				t.Fatalf("shard %d: %+v", i, rec)
+			}
+		}
+	})
+}
+
+// The only node that could take the shards of a draining one dies.
+func TestDrainWhenTheOthersDie(t *testing.T) {
+	run(t, 2, 8, func(t *testing.T, c *cluster) {
+		a, b := c.nodes[0], c.nodes[1]
+		a.mustClaim(shard(1))
+		time.AfterFunc(time.Second, b.session.Abandon)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := a.manager.Drain(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if rec, _ := c.record(shard(1)); rec.Phase != Released || rec.Target != "" {
+			t.Errorf("the record is %+v", rec)
 		}
 	})
 }

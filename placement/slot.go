@@ -105,8 +105,8 @@ func (m *Manager) kickLocked(sl *slot) {
 
 // mayFinishLocked reports whether a host that drains should go on with it.
 func (m *Manager) mayFinishLocked(sl *slot) bool {
-	rec, found := m.table.Lookup(sl.shard.Kind, sl.shard.Number)
-	return m.ended == nil && !sl.fenced && found && rec.Owner == m.me && rec.Epoch == sl.epoch
+	rec, _ := m.table.Lookup(sl.shard.Kind, sl.shard.Number)
+	return m.ended == nil && !sl.fenced && rec.Owner == m.me && rec.Epoch == sl.epoch
 }
 
 // restLocked answers the waiters of a slot that has nothing to do, and forgets
@@ -170,7 +170,9 @@ func (m *Manager) run(sl *slot) {
 		if next == stepRest {
 			sl.busy = false
 			m.restLocked(sl)
-			m.signalIdleLocked()
+			if m.draining {
+				m.signalIdleLocked()
+			}
 			m.mu.Unlock()
 			return
 		}
@@ -226,7 +228,7 @@ func (m *Manager) nextLocked(sl *slot) (next step, rec Record, found bool) {
 	case sl.stale:
 		next = stepRefresh
 	case sl.epoch != 0:
-		next = m.nextOfServedLocked(sl, rec, found)
+		next = m.nextOfServedLocked(sl, rec)
 	default:
 		next = m.nextOfOtherLocked(sl, rec, found)
 	}
@@ -234,10 +236,10 @@ func (m *Manager) nextLocked(sl *slot) (next step, rec Record, found bool) {
 }
 
 // nextOfServedLocked decides about a shard that the host serves or has drained.
-func (m *Manager) nextOfServedLocked(sl *slot, rec Record, found bool) step {
+func (m *Manager) nextOfServedLocked(sl *slot, rec Record) step {
 	letGo := rec.Phase == Draining
 	switch {
-	case !found || rec.Owner != m.me || rec.Epoch != sl.epoch || rec.Phase == Released:
+	case rec.Owner != m.me || rec.Epoch != sl.epoch || rec.Phase == Released:
 		return stepDrop
 	case rec.Phase == Draining && m.targetGone(sl, rec):
 		return stepReopen

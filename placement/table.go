@@ -36,7 +36,9 @@ type Table struct {
 
 	stop context.CancelFunc
 	work sync.WaitGroup
-	done chan struct{}
+	// done is closed when the table no longer follows.
+	done   chan struct{}
+	closed sync.Once
 }
 
 // kindIndex is an immutable index of the kinds.
@@ -90,11 +92,11 @@ func NewTable(ctx context.Context, store metadata.Store, space metadata.Space, l
 }
 
 // Close stops following and waits until that has stopped. The table goes on
-// showing what it knew last. It may be called once.
+// showing what it knew last.
 func (t *Table) Close() {
 	t.stop()
 	t.work.Wait()
-	close(t.done)
+	t.closed.Do(func() { close(t.done) })
 }
 
 // Lookup returns the record of a shard of the kind with this identity, and

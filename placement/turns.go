@@ -23,7 +23,7 @@ func (m *Manager) live(session string) bool {
 // orphaned reports whether anyone may claim a shard that has this record.
 func (m *Manager) orphaned(rec Record) bool {
 	if rec.Phase == Released {
-		return rec.Target == "" || !m.live(rec.Target)
+		return !m.live(rec.Target) // no target is alive nowhere
 	}
 	return !m.live(rec.Owner)
 }
