@@ -144,8 +144,33 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// stop stops the process in its tracks; resume lets it go on.
-func (p *process) stop()   { p.t.Helper(); p.signal(syscall.SIGSTOP) }
+// stop stops the process in its tracks, and returns when it does not move any
+// more.
+func (p *process) stop() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	limit := time.NewTimer(patience(10 * time.Second))
+	defer limit.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED|syscall.WNOHANG, nil)
+		if pid > 0 && status.Stopped() {
+			return
+		}
+		if pid > 0 || err != nil && err != syscall.EINTR {
+			p.t.Fatalf("%s does not stop: %v, %v", p.name, status, err)
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			p.t.Fatalf("%s does not stop", p.name)
+		}
+	}
+}
+
+// resume lets a stopped process go on.
 func (p *process) resume() { p.t.Helper(); p.signal(syscall.SIGCONT) }
 
 // kill ends the process as kill -9 does, and waits until it is gone.

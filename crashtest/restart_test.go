@@ -1,0 +1,143 @@
+//go:build unix
+
+package crashtest
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/cajun-go/cajun/guarantee"
+)
+
+// A node that was killed and started again does not wait for the lease of its
+// former life, also when there is nobody else to declare that dead.
+func TestRestartOfTheOnlyNode(t *testing.T) {
+	c := start(t, 1, 20*time.Second)
+	for life := range 3 {
+		if _, err := c.greet(t.Context(), guarantee.ExactlyOnce, "me", "1"); err != nil {
+			t.Fatal(err)
+		}
+		c.nodes[0].kill()
+		began := time.Now()
+		c.restart(0)
+		up := time.Since(began)
+		if got := c.tally("me").GetExactlyOnce(); got != uint64(life+1) {
+			t.Errorf("the actor remembers %d calls, want %d", got, life+1)
+		}
+		took := time.Since(began)
+		t.Logf("up %v after the restart, the actor back after %v", up, took)
+		if limit := patience(3 * time.Second); took > limit {
+			t.Errorf("the actor was back after %v, want %v", took, limit)
+		}
+	}
+}
+
+// TestFullRestart kills all nodes at once: the state is there afterwards, and
+// shards that had an owner get one without being asked for.
+func TestFullRestart(t *testing.T) {
+	c := start(t, 3, 20*time.Second)
+	load := begin(c, 8, 60)
+	c.eventually("calls", func() bool { return load.made() > 1500 })
+	for _, n := range c.nodes {
+		n.kill()
+	}
+	began := time.Now()
+	claimed := len(c.caller.Cluster().Shards)
+	for i := range c.nodes {
+		c.nodes[i] = launch(t, roleNode, c.settings(i))
+	}
+	for _, n := range c.nodes {
+		n.ready()
+	}
+	load.end()
+	took := time.Since(began)
+	load.undelivered(t, false)
+	load.audit(t)
+	t.Logf("%d shards had owners; the last call under way was answered %v after the kill", claimed, took)
+}
+
+// TestOrphansAreClaimedUnasked restarts all nodes when nobody calls.
+func TestOrphansAreClaimedUnasked(t *testing.T) {
+	c := start(t, 3, 20*time.Second)
+	for i := range c.nodes {
+		c.place(i, 20)
+	}
+	for _, n := range c.nodes {
+		n.kill()
+	}
+	began := time.Now()
+	claimed := len(c.caller.Cluster().Shards)
+	for i := range c.nodes {
+		c.nodes[i] = launch(t, roleNode, c.settings(i))
+	}
+	for _, n := range c.nodes {
+		n.ready()
+	}
+	c.eventually("every shard has a living owner", func() bool { return c.orphans() == 0 })
+	t.Logf("%d shards were claimed unasked, %v after the kill", claimed, time.Since(began))
+}
+
+// orphans counts the shards whose owner is no member.
+func (c *cluster) orphans() int {
+	cluster := c.caller.Cluster()
+	live := make(map[string]bool)
+	for _, m := range cluster.Members {
+		live[m.Session] = true
+	}
+	n := 0
+	for _, s := range cluster.Shards {
+		if !live[s.Owner] {
+			n++
+		}
+	}
+	return n
+}
+
+// TestEtcdRestart kills the etcd under running nodes and starts it again on
+// its data: at once, and after the leases would have expired. Nobody can renew
+// a lease meanwhile; but an etcd that starts grants every lease its full time,
+// so nodes suspend and resume, and none has to end.
+func TestEtcdRestart(t *testing.T) {
+	const ttl = 2 * time.Second
+	s := settings{Name: "etcd", Dir: t.TempDir(), Address: freeAddress(t)}
+	etcd := spawn(t, roleEtcd, s)
+	c := startOn(t, []string{etcd.ready()}, 3, ttl)
+	load := begin(c, 8, 60)
+	for _, suspended := range []bool{false, true} {
+		before := load.made()
+		c.eventually("calls", func() bool { return load.made() > before+300 })
+		etcd.kill()
+		began := time.Now()
+		if suspended {
+			c.eventually("nodes without etcd are suspended", func() bool { return c.caller.Ready() != nil })
+			t.Logf("suspended %v after the etcd died", time.Since(began))
+		}
+		etcd = spawn(t, roleEtcd, s)
+		up := time.Now()
+		c.eventually("nodes resume", func() bool { return c.caller.Ready() == nil })
+		if _, err := c.greet(t.Context(), guarantee.ExactlyOnce, "after", "1"); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("etcd was away for %v; calls went through %v after it was back", up.Sub(began), time.Since(up))
+	}
+	load.end()
+	load.undelivered(t, false)
+	load.audit(t)
+	for i, n := range c.nodes {
+		if !c.isMember(n.ready()) {
+			t.Errorf("node %d lost its session; it said %q", i, n.said())
+		}
+	}
+}
+
+// freeAddress returns a loopback address that is free at the moment.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	door, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer door.Close()
+	return door.Addr().String()
+}
