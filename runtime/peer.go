@@ -168,7 +168,9 @@ func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, fram
 	if errors.Is(cause, errSilence) {
 		return nil, lost("node %s did not answer yet", to.Name)
 	}
-	n.cancelRemote(to, frame.ID)
+	if !errors.Is(cause, context.DeadlineExceeded) { // of which the receiver knows
+		n.cancelRemote(to, frame.ID)
+	}
 	return nil, interrupted(cause, guarantee.MaybeExecuted, "while the actor's node "+to.Name+" was at it")
 }
 

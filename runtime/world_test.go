@@ -210,6 +210,26 @@ func bubble(t *testing.T, nodes int, f func(t *testing.T, w *world, owner int), 
 	}
 }
 
+// hooksOf returns the activations and passivations of one actor as pluses and
+// minuses.
+func (s *stage) hooksOf(key string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	signs := ""
+	for _, h := range s.hooks {
+		if h == "+"+key || h == "-"+key {
+			signs += h[:1]
+		}
+	}
+	return signs
+}
+
+func (s *stage) forgetHooks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hooks = nil
+}
+
 // key returns the key of a Pid.
 func key(p fmt.Stringer) string {
 	_, k, _ := strings.Cut(p.String(), "/")
