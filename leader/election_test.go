@@ -188,8 +188,8 @@ func TestClientsDoNotLead(t *testing.T) {
 		if session, ok := client.leader.Leader(); !ok || session != worker.session.ID() {
 			t.Error("the client does not know the leader")
 		}
-		if nextInLine(client.view.Live(), worker.session.ID()) != "" {
-			t.Error("a client is next in line")
+		if len(inLineBefore(client.view.Live(), worker.session.ID(), client.session.ID())) != 0 {
+			t.Error("a client is in line")
 		}
 	})
 }
@@ -202,8 +202,8 @@ func TestDrainingNodesComeLast(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if got := nextInLine(third.view.Live(), old.session.ID()); got != third.session.ID() {
-			t.Error("a draining node is next in line")
+		if got := inLineBefore(third.view.Live(), old.session.ID(), third.session.ID()); len(got) != 1 || got[0] != old.session.ID() {
+			t.Errorf("the line before the third is %q: a draining node stands in it", got)
 		}
 		c.kill(old)
 		c.within(time.Second, "a new leader", func() bool { return len(c.leaders()) == 1 })

@@ -139,6 +139,8 @@ type role struct {
 	// leader and term are of whom the role depends on.
 	leader string
 	term   int64
+	// after is whom an heir follows in line: the leader, or the heir before.
+	after string
 }
 
 type roleKind uint8
@@ -146,7 +148,7 @@ type roleKind uint8
 const (
 	idle    roleKind = iota
 	leading          // this node leads
-	heir             // this node is next in line: it watches the leader
+	heir             // this node stands in line: it watches the one before it
 	voter            // there is no leader: this node may run for it
 )
 
@@ -159,21 +161,30 @@ func (l *Leader) role(e *election, phase member.Phase) role {
 		return role{kind: voter}
 	case e.session == l.me:
 		return role{kind: leading, leader: l.me, term: e.term}
-	case nextInLine(l.view.Live(), e.session) == l.me:
-		return role{kind: heir, leader: e.session, term: e.term}
 	}
-	return role{}
+	before := inLineBefore(l.view.Live(), e.session, l.me)
+	if len(before) == 0 {
+		return role{}
+	}
+	return role{kind: heir, leader: e.session, term: e.term, after: before[0]}
 }
 
-// nextInLine returns the session that watches the leader: the oldest that could
-// lead itself.
-func nextInLine(live []member.Member, leader string) string {
+// inLineBefore returns the sessions before one in the line of succession, the
+// nearest first and the leader last. The line is the leader, and then those who
+// could lead themselves, the oldest first. It is empty for who is not in line.
+func inLineBefore(live []member.Member, leader, session string) []string {
+	before := []string{leader}
 	for _, m := range live { // the oldest first
-		if m.Session != leader && !m.ClientOnly && !m.Draining {
-			return m.Session
+		switch {
+		case m.Session == leader, m.ClientOnly, m.Draining:
+		case m.Session == session:
+			slices.Reverse(before)
+			return before
+		default:
+			before = append(before, m.Session)
 		}
 	}
-	return ""
+	return nil
 }
 
 // run gives the node its role until ctx ends.

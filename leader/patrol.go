@@ -51,8 +51,8 @@ const (
 )
 
 // patrol watches members for as long as a role lasts: the leader watches
-// everybody, the next in line watches the leader. For each there is a goroutine
-// and at least the wish for a stream, whose end is noticed at once.
+// everybody, and each heir watches the one before it in line. For each there is
+// a goroutine and at least the wish for a stream, whose end is noticed at once.
 type patrol struct {
 	l    *Leader
 	role role
@@ -109,7 +109,12 @@ func (p *patrol) man(role context.Context, snap *member.Snapshot) {
 			defer cancel()
 			// Not ctx for the burial: its first half removes the member, which
 			// ends this post, and the second revokes the lease.
-			p.watch(ctx, m.Session, at.suspected, func() bool { return p.bury(role, m.Session) })
+			p.watch(ctx, m.Session, at.suspected, func() bool {
+				if p.role.kind == leading {
+					return p.bury(role, m.Session)
+				}
+				return !p.alone(ctx) || p.bury(role, p.role.leader)
+			})
 		})
 	}
 }
@@ -121,7 +126,7 @@ func (p *patrol) concerns(m member.Member) bool {
 	case p.role.kind == leading:
 		return m.Session != p.l.me
 	}
-	return m.Session == p.role.leader
+	return m.Session == p.role.after
 }
 
 // suspect has a member looked at now.
@@ -193,6 +198,22 @@ func (p *patrol) gone(ctx context.Context, session string) bool {
 	return false
 }
 
+// alone reports whether everybody before this heir in line is gone, so that it
+// is its turn to bury the leader. Those in between are left to the next leader,
+// which this heir mostly becomes.
+func (p *patrol) alone(ctx context.Context) bool {
+	before := inLineBefore(p.l.view.Live(), p.role.leader, p.l.me)
+	if len(before) == 0 || before[0] != p.role.after {
+		return false // the line has changed, and the role will
+	}
+	for _, session := range before[1:] { // that the nearest is gone is why this is asked
+		if !p.gone(ctx, session) {
+			return false
+		}
+	}
+	return true
+}
+
 func (p *patrol) probe(ctx context.Context, m member.Member) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -209,8 +230,8 @@ func (p *patrol) bury(ctx context.Context, session string) bool {
 	if l.session.Check() != nil {
 		return false
 	}
-	// The next in line has no election to show; it may act as long as it is a
-	// member itself.
+	// An heir has no election to show; it may act as long as it is a member
+	// itself.
 	guard := l.session.Present()
 	if p.role.kind == leading {
 		guard = l.guard(p.role.term)

@@ -261,3 +261,43 @@ func TestBurialOfAMemberThatResetsConnectionsFirst(t *testing.T) {
 		}
 	})
 }
+
+// When the leader dies together with those who were to bury it, whoever is next
+// does, also when that is a node that was started only afterwards.
+func TestBurialOfTheLeaderAndItsHeirs(t *testing.T) {
+	run(t, 5, 0, func(t *testing.T, c *cluster) {
+		dead := c.nodes[:3]
+		for _, n := range dead {
+			c.kill(n)
+		}
+		took := c.within(soon, "burials and election", func() bool {
+			return !c.isMember(dead[0]) && !c.isMember(dead[1]) && !c.isMember(dead[2]) && len(c.leaders()) == 1
+		})
+		t.Logf("a new leader after %v", took)
+		if c.leader() != c.nodes[3] {
+			t.Error("the next in line does not lead")
+		}
+		c.kill(c.nodes[3])
+		c.kill(c.nodes[4])
+		c.add(nil)
+		c.within(soon, "burials and election", func() bool {
+			return !c.isMember(c.nodes[3]) && !c.isMember(c.nodes[4]) && len(c.leaders()) == 1
+		})
+	})
+}
+
+// An heir acts only when nobody before it in line is there to act.
+func TestHeirsWaitForThoseBefore(t *testing.T) {
+	run(t, 4, 0, func(t *testing.T, c *cluster) {
+		leader, last := c.leader(), c.nodes[3]
+		c.nodes[1].leader.stop() // alive, but does not do its work
+		c.nodes[1].leader.work.Wait()
+		c.kill(c.nodes[2])
+		c.kill(leader)
+		last.leader.Suspect(c.nodes[2].session.ID())
+		c.during(2 * time.Second)
+		if !c.isMember(leader) {
+			t.Error("the leader was buried by somebody who was not next in line")
+		}
+	})
+}
