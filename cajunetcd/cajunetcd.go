@@ -6,15 +6,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/cajun-go/cajun/metadata"
 	"github.com/cajun-go/cajun/metadata/etcdmeta"
 	cajun "github.com/cajun-go/cajun/runtime"
 	"github.com/cajun-go/cajun/state"
 	"github.com/cajun-go/cajun/state/etcdstate"
+)
+
+const (
+	// firstPause and longestPause bound how long a client waits between its
+	// attempts to reach an etcd that is away. The defaults of gRPC, a second and
+	// two minutes, would keep nodes suspended long after etcd is back.
+	firstPause   = 50 * time.Millisecond
+	longestPause = time.Second
+	// attempt bounds one of those attempts.
+	attempt = 2 * time.Second
+	// keepAlive is after how long a silent connection is asked for a sign of
+	// life, and keepAliveTimeout how long that may take.
+	keepAlive        = 10 * time.Second
+	keepAliveTimeout = 3 * time.Second
 )
 
 // With makes a node use the etcd of cfg for both its metadata and its state,
@@ -28,6 +45,7 @@ func With(cfg clientv3.Config) cajun.Option {
 		if cfg.Logger == nil && cfg.LogConfig == nil {
 			cfg.Logger = zap.NewNop()
 		}
+		cfg := withDefaults(cfg)
 		client, err := clientv3.New(cfg)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("cajunetcd: cannot make a client for etcd at %q: %w", cfg.Endpoints, err)
@@ -42,6 +60,19 @@ func With(cfg clientv3.Config) cajun.Option {
 		meta := etcdmeta.New(client)
 		return meta, records, func() error { return errors.Join(records.Close(), meta.Close(), client.Close()) }, nil
 	})
+}
+
+// withDefaults adds to a configuration what keeps nodes in touch with etcd. What
+// the user has set stays.
+func withDefaults(cfg clientv3.Config) clientv3.Config {
+	if cfg.DialKeepAliveTime == 0 {
+		cfg.DialKeepAliveTime, cfg.DialKeepAliveTimeout = keepAlive, keepAliveTimeout
+	}
+	pauses := backoff.DefaultConfig
+	pauses.BaseDelay, pauses.MaxDelay = firstPause, longestPause
+	reconnect := grpc.WithConnectParams(grpc.ConnectParams{Backoff: pauses, MinConnectTimeout: attempt})
+	cfg.DialOptions = append([]grpc.DialOption{reconnect}, cfg.DialOptions...) // the later ones win
+	return cfg
 }
 
 // reach finds out early whether etcd is there, so that a wrong address is

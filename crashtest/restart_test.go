@@ -55,6 +55,9 @@ func TestFullRestart(t *testing.T) {
 	load.undelivered(t, false)
 	load.audit(t)
 	t.Logf("%d shards had owners; the last call under way was answered %v after the kill", claimed, took)
+	if limit := patience(5 * time.Second); took > limit {
+		t.Errorf("calls waited %v for the restarted nodes, want at most %v", took, limit)
+	}
 }
 
 // TestOrphansAreClaimedUnasked restarts all nodes when nobody calls.
@@ -74,19 +77,22 @@ func TestOrphansAreClaimedUnasked(t *testing.T) {
 	for _, n := range c.nodes {
 		n.ready()
 	}
-	c.eventually("every shard has a living owner", func() bool { return c.orphans() == 0 })
-	t.Logf("%d shards were claimed unasked, %v after the kill", claimed, time.Since(began))
+	c.eventually("every shard has an owner among the new nodes", func() bool { return c.orphans() == 0 })
+	took := time.Since(began)
+	t.Logf("%d shards were claimed unasked, %v after the kill", claimed, took)
+	if limit := patience(5 * time.Second); took > limit {
+		t.Errorf("orphans were claimed %v after the kill, want at most %v", took, limit)
+	}
 }
 
-// orphans counts the shards whose owner is no member.
+// orphans counts the shards whose owner is none of the nodes.
 func (c *cluster) orphans() int {
-	cluster := c.caller.Cluster()
 	live := make(map[string]bool)
-	for _, m := range cluster.Members {
-		live[m.Session] = true
+	for i := range c.nodes {
+		live[c.session(i)] = true
 	}
 	n := 0
-	for _, s := range cluster.Shards {
+	for _, s := range c.caller.Cluster().Shards {
 		if !live[s.Owner] {
 			n++
 		}
@@ -119,9 +125,17 @@ func TestEtcdRestart(t *testing.T) {
 		if _, err := c.greet(t.Context(), guarantee.ExactlyOnce, "after", "1"); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("etcd was away for %v; calls went through %v after it was back", up.Sub(began), time.Since(up))
+		took := time.Since(up)
+		t.Logf("etcd was away for %v; calls went through %v after it was back", up.Sub(began), took)
+		if limit := patience(2 * time.Second); took > limit {
+			t.Errorf("calls went through only %v after etcd was back", took)
+		}
 	}
+	began := time.Now()
 	load.end()
+	if took := time.Since(began); took > patience(5*time.Second) {
+		t.Errorf("calls waited %v longer than the etcd was away", took)
+	}
 	load.undelivered(t, false)
 	load.audit(t)
 	for i, n := range c.nodes {

@@ -52,6 +52,7 @@ type Node struct {
 	coarse atomic.Int64
 	held   atomic.Int64
 	claims atomic.Int64
+	away   atomic.Int64
 
 	// ctx is the node's life; tasks and workers are what runs in it.
 	ctx     context.Context

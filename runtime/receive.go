@@ -12,6 +12,7 @@ import (
 
 	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/link"
+	"github.com/cajun-go/cajun/member"
 	"github.com/cajun-go/cajun/state"
 )
 
@@ -22,6 +23,9 @@ const (
 	claimTimeout = 5 * time.Second
 	// maxClaims bounds how many such claims wait at once.
 	maxClaims = 4096
+	// maxAway bounds how many requests wait for the end of a suspension, to be
+	// sent away.
+	maxAway = 4096
 )
 
 // receiver is the node's side towards the link.
@@ -96,10 +100,13 @@ func (n *Node) receiveRequest(p *peer, r *link.Request) {
 	if !fresh {
 		return
 	}
-	if n.session.Check() != nil || n.closed() {
-		return // a suspended node admits nothing and answers nothing
-	}
 	to := remoteCaller{peer: p, id: r.ID}
+	if n.session.Check() != nil || n.closed() {
+		if !r.OneWay {
+			n.sendAwayLater(to)
+		}
+		return
+	}
 	if r.Method == "" {
 		n.claimFor(to, state.Shard{Kind: r.Kind, Number: r.Shard})
 		return
@@ -116,6 +123,40 @@ func (n *Node) receiveRequest(p *peer, r *link.Request) {
 	}
 	if fail != nil && !r.OneWay {
 		n.tasks.Go(func() { n.respond(to, result{fail: fail}) })
+	}
+}
+
+// sendAwayLater answers a request that came while this node was suspended. It
+// admits and answers nothing then; but if it turns out to be alive after all,
+// callers who cannot repeat their calls must not wait for their deadlines.
+func (n *Node) sendAwayLater(to remoteCaller) {
+	if n.away.Add(1) > maxAway {
+		n.away.Add(-1)
+		return
+	}
+	n.tasks.Go(func() {
+		defer n.away.Add(-1)
+		n.respond(to, result{fail: unavailable("the actor's node was suspended when the call arrived")})
+	})
+}
+
+// untilActive waits while this node is suspended. It reports false when the
+// node's session is over.
+func (n *Node) untilActive() bool {
+	for {
+		state, changed := n.session.State()
+		switch state.Phase {
+		case member.Active:
+			return true
+		case member.Suspended:
+			select {
+			case <-changed:
+			case <-n.ctx.Done():
+				return false
+			}
+		default:
+			return false
+		}
 	}
 }
 
@@ -182,7 +223,7 @@ func (n *Node) respond(to remoteCaller, r result) {
 	to.peer.mu.Lock()
 	delete(to.peer.running, to.id)
 	to.peer.mu.Unlock()
-	if n.session.Check() != nil {
+	if !n.untilActive() {
 		return
 	}
 	buffer := n.buffers.Get().(*[]byte)
