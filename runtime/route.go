@@ -36,8 +36,10 @@ func (n *Node) carry(ctx context.Context, o *outgoing, req proto.Message) (proto
 			n.held.Add(-1)
 		}
 	}()
+	// The first attempt does not ask for news of the table: almost always there
+	// is no second one, and a change missed now only costs a short pause.
+	var changed <-chan struct{}
 	for attempt := 1; ; attempt++ {
-		changed := n.table.Changed()
 		reply, fail := n.attempt(ctx, o, req)
 		if fail == nil {
 			return reply, nil
@@ -60,6 +62,7 @@ func (n *Node) carry(ctx context.Context, o *outgoing, req proto.Message) (proto
 			late := interrupted(cause, outcome, "while the call was tried again; before that: "+fail.message)
 			return nil, late.because(cause)
 		}
+		changed = n.table.Changed()
 	}
 }
 
