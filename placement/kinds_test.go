@@ -124,12 +124,14 @@ func TestRegisterRefusesNames(t *testing.T) {
 func TestRegisterRace(t *testing.T) {
 	store, space := newStore(t)
 	var once sync.Once
-	racing := &faultyMeta{Store: store}
-	slow := commitHook{racing, func() {
+	slow := commitHook{store, func() {
 		once.Do(func() { register(t, store, space, KindSpec{[]string{"v1.Account", "v0.Account"}, 64}) })
 	}}
 	if got := register(t, slow, space, KindSpec{[]string{"v0.Account"}, 64}); got[0] != "v1.Account" {
 		t.Errorf("the slower node uses %q, want the identity that the faster one has written", got)
+	}
+	if _, found, _ := store.Get(t.Context(), space.Kind("v0.Account")); found {
+		t.Error("one name has become two kinds")
 	}
 }
 

@@ -308,12 +308,12 @@ func (m *Manager) setDraining(draining bool) {
 	m.pokeAll()
 }
 
-// leftLocked counts the shards that name this node or are worked on.
+// leftLocked counts the shards that are served or worked on: what names this node
+// and is not served is worked on until it does not.
 func (m *Manager) leftLocked() int {
 	left := 0
-	for s, sl := range m.slots {
-		rec, found := m.table.Lookup(s.Kind, s.Number)
-		if sl.epoch != 0 || sl.busy || found && rec.Owner == m.me && rec.Phase != Released {
+	for _, sl := range m.slots {
+		if sl.epoch != 0 || sl.busy {
 			left++
 		}
 	}

@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -36,6 +37,8 @@ func TestFirstUse(t *testing.T) {
 			t.Errorf("Claim of an own shard = %+v, %v", got, err)
 		}
 		c.check(shard(3), a)
+		b.manager.mu.Lock()
+		defer b.manager.mu.Unlock()
 		if n := len(b.manager.slots); n > 0 {
 			t.Errorf("the other node keeps %d slots for nothing", n)
 		}
@@ -89,6 +92,39 @@ func slowly(ctx context.Context, txn metadata.Txn, commit commitFunc) (metadata.
 	return commit(ctx, txn)
 }
 
+// A full batch of claims, each with all the conditions that there are, fits
+// into one transaction.
+func TestFullBatchFitsTheStore(t *testing.T) {
+	run(t, 1, batchSize, func(t *testing.T, c *cluster) {
+		m := c.nodes[0].manager
+		m.Close() // so that it claims nothing by itself
+		m.ctx = t.Context()
+		var group []write
+		for i := range batchSize {
+			orphan := Record{Owner: fmt.Sprint("gone ", i), Epoch: 1, Phase: Open}
+			orphan.Modified = putRecord(t, c.meta, c.space, testKind, uint32(i), orphan)
+			value, err := orphan.Claimed(m.me, 0).Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			group = append(group, write{
+				conds: claimConditions(c.space, shard(i), m.me, m.session.Present(), orphan, true),
+				op:    metadata.Put(c.space.Shard(testKind, uint32(i)), value, 0),
+				done:  make(chan writeResult, 1),
+			})
+		}
+		m.commit(group)
+		for i, w := range group {
+			if res := <-w.done; res.err != nil || !res.applied {
+				t.Errorf("claim %d: %+v", i, res)
+			}
+		}
+		if n := c.nodes[0].store.commits; n != 1 {
+			t.Errorf("%d transactions", n)
+		}
+	})
+}
+
 // One claim of a batch that must be refused takes no other with it.
 func TestBatchWithARefusedClaim(t *testing.T) {
 	run(t, 2, 64, func(t *testing.T, c *cluster) {
@@ -119,7 +155,13 @@ type commitFunc = func(context.Context, metadata.Txn) (metadata.Result, error)
 func TestCrashOrphansAreTakenOver(t *testing.T) {
 	run(t, 3, 300, func(t *testing.T, c *cluster) {
 		for _, n := range c.nodes {
-			n.store.hook(slowly)
+			n.store.hook(func(ctx context.Context, txn metadata.Txn, commit commitFunc) (metadata.Result, error) {
+				res, err := slowly(ctx, txn, commit)
+				if err != nil && !n.dead() {
+					t.Errorf("a transaction of %d conditions: %v", len(txn.If), err)
+				}
+				return res, err
+			})
 		}
 		c.claimAll()
 		before := c.loads()
@@ -345,6 +387,27 @@ func TestTargetThatTheOwnerDoesNotKnow(t *testing.T) {
 	})
 }
 
+// An owner that the view does not show is not taken for dead: the store knows.
+func TestOwnerThatTheViewDoesNotShow(t *testing.T) {
+	run(t, 1, 8, func(t *testing.T, c *cluster) {
+		a := c.nodes[0]
+		a.view.Close()
+		late := c.add()
+		want := late.mustClaim(shard(1))
+		synctest.Wait()
+		for range 3 {
+			if rec, err := a.claim(shard(1)); err != nil || rec != want {
+				t.Errorf("Claim = %+v, %v, want the owner's record", rec, err)
+			}
+		}
+		c.settle(10 * time.Second)
+		c.check(shard(1), late)
+		if n := a.store.commits; n > 20 {
+			t.Errorf("%d attempts to claim what has an owner", n)
+		}
+	})
+}
+
 func TestTargetThatDoesNotHost(t *testing.T) {
 	run(t, 1, 8, func(t *testing.T, c *cluster) {
 		a := c.nodes[0]
@@ -353,6 +416,9 @@ func TestTargetThatDoesNotHost(t *testing.T) {
 		c.move(shard(1), other)
 		synctest.Wait()
 		c.check(shard(1), a)
+		if rec, _ := c.record(shard(1)); rec.Epoch != 1 {
+			t.Errorf("epoch %d: it was handed over to a node that cannot take it", rec.Epoch)
+		}
 		if rec, err := other.claim(shard(1)); err != nil || rec.Owner != a.session.ID() {
 			t.Errorf("Claim by a node that does not host = %+v, %v, want the owner's record", rec, err)
 		}
@@ -633,8 +699,17 @@ func TestRecordWithAnotherOwnerDropsTheShard(t *testing.T) {
 	run(t, 2, 8, func(t *testing.T, c *cluster) {
 		a, b := c.nodes[0], c.nodes[1]
 		a.mustClaim(shard(1))
+		c.restored = true // then two may serve for a moment, as one does not know
+		b.store.hook(func(context.Context, metadata.Txn, commitFunc) (metadata.Result, error) {
+			return metadata.Result{}, errLie
+		})
 		c.put(shard(1), Record{Owner: b.session.ID(), Epoch: 1, Phase: Open})
 		synctest.Wait()
+		if a.serves(shard(1)) != 0 {
+			t.Error("a shard that is somebody else's is still served")
+		}
+		b.store.hook(nil)
+		c.settle(10 * time.Second)
 		c.check(shard(1), b)
 	})
 }
@@ -728,6 +803,25 @@ func TestFailingClaimsPause(t *testing.T) {
 		work.Wait()
 		if n := a.store.commits; n < 3 || n > 40 {
 			t.Errorf("%d attempts within 20 s", n)
+		}
+	})
+}
+
+// Drain waits for claims that are on their way, and undoes them.
+func TestDrainDuringAClaim(t *testing.T) {
+	run(t, 1, 8, func(t *testing.T, c *cluster) {
+		a := c.nodes[0]
+		a.store.hook(func(ctx context.Context, txn metadata.Txn, commit commitFunc) (metadata.Result, error) {
+			<-time.After(time.Second)
+			return commit(ctx, txn)
+		})
+		go func() { _, _ = a.claim(shard(1)) }()
+		synctest.Wait()
+		if err := a.manager.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if rec, found := c.record(shard(1)); !found || rec.Phase != Released || a.serves(shard(1)) != 0 {
+			t.Errorf("the record is %+v, served: %d", rec, a.serves(shard(1)))
 		}
 	})
 }
