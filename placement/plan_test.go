@@ -400,13 +400,15 @@ func BenchmarkPlan(b *testing.B) {
 		cs := nodes(n)
 		free := make([]string, 1024)
 		settled := Plan("kind", free, cs)
+		weighted := slices.Clone(cs)
+		weighted[0].Weight = 2
 		joined := append(slices.Clone(cs), Candidate{Session: "joiner"})
 		for _, bc := range []struct {
 			name   string
 			owners []string
 			cs     []Candidate
 		}{
-			{"settled", settled, cs}, {"free", free, cs}, {"join", settled, joined}, {"leave", settled, cs[1:]},
+			{"settled", settled, cs}, {"free", free, cs}, {"free with weights", free, weighted}, {"join", settled, joined}, {"leave", settled, cs[1:]},
 			{"from one to all", Plan("kind", free, cs[:1]), cs},
 		} {
 			b.Run(fmt.Sprintf("%s/%d", bc.name, n), func(b *testing.B) {

@@ -257,7 +257,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer table.Close()
-	table.learn(state.Shard{Kind: testKind, Number: 3}, Record{Owner: "a", Epoch: 1, Phase: Open, Modified: 1})
+	table.learn(state.Shard{Kind: testKind, Number: 3}, Record{Owner: "a", Epoch: 1, Phase: Open, Modified: 1000})
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, ok := table.Lookup(testKind, 3); !ok {
