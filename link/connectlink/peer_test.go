@@ -44,6 +44,38 @@ func TestCutConnection(t *testing.T) {
 	eventually(t, "the frame", func() bool { return len(b.received()) == 2 })
 }
 
+func TestCloseEndsStreamsInOrder(t *testing.T) {
+	for _, closes := range []string{"dialer", "dialed"} {
+		a, b := openNode(t, "dialer", nil), openNode(t, "dialed", nil)
+		a.mustReach(b)
+		first, other := a, b
+		if closes == "dialed" {
+			first, other = b, a
+		}
+		before := len(other.received())
+		const count = 500
+		for id := range uint64(count) {
+			if err := first.send(other.peer(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "PeerDown", func() bool {
+			_, down := other.down(closes)
+			return down
+		})
+		if err, _ := other.down(closes); !errors.Is(err, errPeerClosed) {
+			t.Errorf("the %s closes, and the reason is %v", closes, err)
+		}
+		if n := len(other.received()) - before; n != count {
+			t.Errorf("the %s closes, and %d of %d frames arrive", closes, n, count)
+		}
+		_ = other.Close()
+	}
+}
+
 func TestSilentPeerIsFoundOut(t *testing.T) {
 	ping := WithPing(50*time.Millisecond, 50*time.Millisecond)
 	a, b := openNode(t, "a", nil, ping), openNode(t, "b", nil, ping)
@@ -140,20 +172,19 @@ func TestOneBreakEndsBoth(t *testing.T) {
 	if _, down := node.down("peer"); down {
 		t.Error("PeerDown before the last stream is gone")
 	}
-	attached := make(chan struct{})
 	third := node.newStream(p, nil, &linkv1.Hello{MaxMessage: 1000})
-	go func() {
-		defer close(attached)
-		if err := p.attach(t.Context(), third); err != nil {
-			t.Error(err)
-		}
-	}()
-	eventually(t, "attach to wait", func() bool { return node.streamsTo("peer") == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := p.attach(ctx, third); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a stream is added before PeerDown: %v", err)
+	}
 	p.detach(first)
 	if err, down := node.down("peer"); !down || err.Error() != "broke" {
 		t.Errorf("PeerDown: %v, %v", down, err)
 	}
-	<-attached
+	if err := p.attach(t.Context(), third); err != nil {
+		t.Fatal(err)
+	}
 	if !node.Connected("peer") {
 		t.Error("the next stream was not added")
 	}

@@ -22,9 +22,14 @@ type node struct {
 	mu    sync.Mutex
 	ids   []uint64
 	downs []string
+	// stuck, when set, is received from before a frame is taken note of.
+	stuck chan struct{}
 }
 
 func (n *node) Receive(_ string, f link.Frame) {
+	if n.stuck != nil {
+		<-n.stuck
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ids = append(n.ids, f.Request.ID)
@@ -211,6 +216,62 @@ func TestPause(t *testing.T) {
 		}
 		if ids, downs := b.heard(); !slices.Equal(ids, []uint64{1, 2, 3}) || len(downs) > 0 {
 			t.Fatalf("b received %v, PeerDown for %v", ids, downs)
+		}
+	})
+}
+
+func TestPauseWithinABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := memlink.NewNetwork()
+		a, b := open(t, network, "a"), open(t, network, "b")
+		defer a.Close()
+		defer b.Close()
+		b.stuck = make(chan struct{})
+		send(t, a, b, 1)
+		b.heard()
+		send(t, a, b, 2, 3) // they wait together
+		b.stuck <- struct{}{}
+		b.heard()
+		network.Pause("b")
+		close(b.stuck)
+		if ids, _ := b.heard(); !slices.Equal(ids, []uint64{1, 2}) {
+			t.Errorf("received %v, and the call for 2 was under way", ids)
+		}
+		network.Resume("b")
+		if ids, _ := b.heard(); !slices.Equal(ids, []uint64{1, 2, 3}) {
+			t.Errorf("received %v", ids)
+		}
+	})
+}
+
+// TestNewStreamWaitsForTheNews: a node must not get a frame of the next stream
+// before it was told of the end of the last one.
+func TestNewStreamWaitsForTheNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := memlink.NewNetwork()
+		a, b := open(t, network, "a"), open(t, network, "b")
+		defer a.Close()
+		defer b.Close()
+		b.stuck = make(chan struct{})
+		send(t, a, b, 1)
+		b.heard()
+		network.Partition("a", "b")
+		time.Sleep(memlink.DetectionDelay)
+		if _, downs := a.heard(); len(downs) != 1 {
+			t.Errorf("a heard PeerDown for %v", downs)
+		}
+		network.Heal()
+		sent := make(chan error, 1)
+		go func() { sent <- a.Send(t.Context(), b.peer(), request(2)) }()
+		synctest.Wait()
+		select {
+		case err := <-sent:
+			t.Errorf("Send did not wait: %v", err)
+		default:
+		}
+		close(b.stuck)
+		if ids, downs := b.heard(); !slices.Equal(ids, []uint64{1, 2}) || len(downs) != 1 {
+			t.Errorf("b received %v, PeerDown for %v", ids, downs)
 		}
 	})
 }
