@@ -150,8 +150,9 @@ func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, fram
 		}
 		return nil, fail
 	}
-	// Asking who has a shard is safe to repeat at every level.
-	resend := o.level > guarantee.AtMostOnce || frame.Method == ""
+	// Asking who has a shard is safe to repeat at every level. The last attempt
+	// that a call may make waits as long as the caller does.
+	resend := frame.Method == "" || o.level > guarantee.AtMostOnce && o.spec.opts.Retry.Allows(o.tries+2)
 	cause := w.waitRemote(ctx, o, resend)
 	if cause == nil {
 		r := w.result

@@ -145,7 +145,8 @@ type tap struct {
 	link.Transport
 
 	mu sync.Mutex
-	// outgoing is asked for each frame that is sent; false swallows it.
+	// outgoing is asked for each frame that is sent, one at a time; false
+	// swallows it.
 	outgoing  func(from string, f link.Frame) bool
 	endpoints map[string]*tappedEndpoint
 }
@@ -173,6 +174,12 @@ func (t *tap) watch(f func(from string, f link.Frame) bool) {
 	t.outgoing = f
 }
 
+func (t *tap) passes(from string, f link.Frame) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.outgoing == nil || t.outgoing(from, f)
+}
+
 // inject makes a node receive a frame as if it came from another session.
 func (t *tap) inject(to, from string, f link.Frame) {
 	t.mu.Lock()
@@ -188,10 +195,7 @@ type tappedEndpoint struct {
 }
 
 func (e *tappedEndpoint) Send(ctx context.Context, to link.Peer, f link.Frame) error {
-	e.tap.mu.Lock()
-	outgoing := e.tap.outgoing
-	e.tap.mu.Unlock()
-	if outgoing != nil && !outgoing(e.cfg.Session, f) {
+	if !e.tap.passes(e.cfg.Session, f) {
 		return nil
 	}
 	return e.Endpoint.Send(ctx, to, f)
