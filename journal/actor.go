@@ -1,10 +1,12 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +47,17 @@ type Actor struct {
 	state   []byte
 	callers map[string]*guarantee.Window[*statev1.Reply]
 	keys    map[string]*statev1.KeyRow
+	// aging holds the names of keys in the order in which they expire, the next
+	// one first; those that were used anew since are in it twice.
+	aging []aged
+	// expired are key rows to delete with the next commits.
 	expired []string
+}
+
+// aged is a key and when the row that it was noted for expires.
+type aged struct {
+	name    string
+	expires int64
 }
 
 // Turn is what a turn leaves behind.
@@ -96,6 +108,7 @@ func (j *Journal) Load(ctx context.Context, id state.Actor, fence state.Fence) (
 			return nil, err
 		}
 	}
+	slices.SortFunc(a.aging, func(x, y aged) int { return cmp.Compare(x.expires, y.expires) })
 	return a, nil
 }
 
@@ -223,7 +236,7 @@ func (a *Actor) encode(t Turn) (state.Commit, []byte, error) {
 		}
 		c.Put = []state.Row{row}
 	}
-	c.Delete = a.expired[:min(len(a.expired), maxExpired)]
+	c.Delete = a.obsolete(c.Put)
 	if c.Size() > MaxTurn {
 		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, c.Size(), MaxTurn)}
 	}
@@ -246,6 +259,24 @@ func (a *Actor) replyRow(t Turn) (state.Row, error) {
 	row.Replies = append(row.Replies, t.Reply)
 	value, err := proto.Marshal(row)
 	return state.Row{Name: callerRow + t.Call.Session, Value: value}, err
+}
+
+// obsolete picks expired key rows for a commit to delete, except those that it
+// writes anew.
+func (a *Actor) obsolete(put []state.Row) []string {
+	now := time.Now().Unix()
+	for len(a.aging) > 0 && a.aging[0].expires < now {
+		next := a.aging[0]
+		a.aging = a.aging[1:]
+		if row, ok := a.keys[next.name]; ok && row.GetExpires() == next.expires {
+			delete(a.keys, next.name)
+			a.expired = append(a.expired, keyRow+next.name)
+		}
+	}
+	a.expired = slices.DeleteFunc(a.expired, func(name string) bool {
+		return slices.ContainsFunc(put, func(r state.Row) bool { return r.Name == name })
+	})
+	return slices.Clone(a.expired[:min(len(a.expired), maxExpired)])
 }
 
 // applied takes a stored turn over into memory.
@@ -280,6 +311,7 @@ func (a *Actor) rememberKey(name string, row *statev1.KeyRow) {
 		a.keys = make(map[string]*statev1.KeyRow)
 	}
 	a.keys[name] = row
+	a.aging = append(a.aging, aged{name, row.GetExpires()})
 }
 
 func keyName(method, key string) string { return method + "\x00" + key }

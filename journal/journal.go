@@ -149,7 +149,8 @@ func (j *Journal) writeGroup(group []*entry) {
 		err := j.store.Commit(ctx, commits)
 		cancel()
 		if err != nil && len(group) > 1 {
-			if errors.Is(err, state.ErrTooLarge) {
+			// Neither error names the commit that it is about.
+			if errors.Is(err, state.ErrTooLarge) || errors.Is(err, state.ErrInvalid) {
 				j.writeGroup(group[:len(group)/2])
 				group = group[len(group)/2:]
 				continue
