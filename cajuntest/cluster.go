@@ -39,7 +39,6 @@ type Cluster struct {
 
 	mu    sync.Mutex
 	nodes []*host
-	cut   bool
 	// killed are nodes whose remains still have to be cleared away.
 	killed sync.WaitGroup
 }
