@@ -111,8 +111,9 @@ func (UnimplementedEcho) Note(context.Context, *benchv1.EchoRequest) error {
 // What bench/v1/bench.proto declares of Echo and its methods.
 var (
 	echoKind = &cajun.Kind{
-		Name:        EchoKind,
-		IdleTimeout: time.Hour,
+		Name:            EchoKind,
+		IdleTimeout:     time.Hour,
+		MailboxCapacity: 1048576,
 	}
 	echo_Echo       = cajun.NewMethod[*benchv1.EchoRequest, *benchv1.EchoReply](echoKind, "Echo", cajun.MethodOptions{})
 	echo_EchoShared = cajun.NewMethod[*benchv1.EchoRequest, *benchv1.EchoReply](echoKind, "EchoShared", cajun.MethodOptions{Immutable: true})
