@@ -26,8 +26,10 @@ func TestClusterPausedOwner(t *testing.T) {
 		entered := make(chan struct{}, 8)
 		s.on("hold", func(context.Context, *cajun.Self) error { entered <- struct{}{}; <-open; return nil })
 		ctx := t.Context()
-		counterKey := clusterKey(t, c, 1, func(key string) cajun.Target { return probev1cajun.NewCounterPid(c.Node(0), key) })
-		echoKey := clusterKey(t, c, 1, func(key string) cajun.Target { return probev1cajun.NewEchoPid(c.Node(0), key) })
+		counterKey := clusterKey(t, c, 1, "key", func(key string) cajun.Target { return probev1cajun.NewCounterPid(c.Node(0), key) })
+		echoKey := clusterKey(t, c, 1, "key", func(key string) cajun.Target { return probev1cajun.NewEchoPid(c.Node(0), key) })
+		idleKey := clusterKey(t, c, 1, "idle", func(key string) cajun.Target { return probev1cajun.NewEchoPid(c.Node(0), key) })
+		otherKey := clusterKey(t, c, 1, "other", func(key string) cajun.Target { return probev1cajun.NewCounterPid(c.Node(0), key) })
 		paused := c.Node(1)
 		localCounter, localEcho := probev1cajun.NewCounterPid(paused, counterKey), probev1cajun.NewEchoPid(paused, echoKey)
 		short := func() context.Context {
@@ -57,7 +59,8 @@ func TestClusterPausedOwner(t *testing.T) {
 			return err
 		})
 		synctest.Wait()
-		runs := s.runsOf(counterKey) + s.runsOf(echoKey)
+		ran := func() int { return s.runsOf(counterKey) + s.runsOf(echoKey) + s.runsOf(idleKey) }
+		runs := ran()
 
 		c.Pause(1)
 		during(member.DefaultTTL)
@@ -65,11 +68,11 @@ func TestClusterPausedOwner(t *testing.T) {
 			t.Fatalf("past its lease the node says %v", err)
 		}
 		close(open)
-		call("a fresh local read", func() error {
-			_, err := localCounter.Get(short(), &probev1.GetRequest{})
+		call("a fresh local call of an idle actor", func() error {
+			_, err := probev1cajun.NewEchoPid(paused, idleKey).Echo(short(), &probev1.EchoRequest{})
 			return err
 		})
-		call("a fresh local call", func() error {
+		call("a fresh local call of a busy one", func() error {
 			_, err := localEcho.Echo(short(), &probev1.EchoRequest{Text: "x"})
 			return err
 		})
@@ -81,11 +84,12 @@ func TestClusterPausedOwner(t *testing.T) {
 			}
 		default:
 		}
-		if got := s.runsOf(counterKey) + s.runsOf(echoKey); got != runs {
+		if got := ran(); got != runs {
 			t.Errorf("%d handlers ran after the lease", got-runs)
 		}
-		// Meanwhile others serve.
-		if r, err := probev1cajun.NewCounterPid(c.Node(0), counterKey).AddOnce(short(), &probev1.AddRequest{Amount: 256}); err != nil || r.GetSum() != 256 {
+		// Meanwhile others serve. The counter in whose handler a call is stays
+		// untouched, so that only the fence keeps the former owner's commit out.
+		if r, err := probev1cajun.NewCounterPid(c.Node(0), otherKey).AddOnce(short(), &probev1.AddRequest{Amount: 256}); err != nil || r.GetSum() != 256 {
 			t.Errorf("the new owner says %v, %v", r, err)
 		}
 		c.Resume(1)
@@ -107,12 +111,12 @@ func TestClusterPausedOwner(t *testing.T) {
 }
 
 // clusterKey returns an actor that lives on a node.
-func clusterKey(t *testing.T, c *cajuntest.Cluster, owner int, pid func(key string) cajun.Target) string {
+func clusterKey(t *testing.T, c *cajuntest.Cluster, owner int, name string, pid func(key string) cajun.Target) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for k := range 500 {
-		key := fmt.Sprint("key", k)
+		key := fmt.Sprint(name, k)
 		target := pid(key)
 		var err error
 		switch p := target.(type) {
@@ -138,7 +142,7 @@ func TestClusterPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage()
 		c := cajuntest.Start(t, 3, s.options())
-		key := clusterKey(t, c, 1, func(key string) cajun.Target { return probev1cajun.NewCounterPid(c.Node(0), key) })
+		key := clusterKey(t, c, 1, "key", func(key string) cajun.Target { return probev1cajun.NewCounterPid(c.Node(0), key) })
 		add := func(through int, limit time.Duration, level guarantee.Level) error {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
