@@ -14,6 +14,7 @@ import (
 	"github.com/cajun-go/cajun/link"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
+	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
 )
 
 // TestDeadlines calls handlers that ignore their contexts.
@@ -23,29 +24,28 @@ func TestDeadlines(t *testing.T) {
 		req := &probev1.EchoRequest{Text: "hold"}
 		for _, c := range []struct {
 			name string
-			call func() error
+			call func(probev1cajun.EchoPid) error
 			want time.Duration
 		}{
-			{"caller", func() error {
-				pid := w.echoOn(0, owner, "caller")
+			{"caller", func(pid probev1cajun.EchoPid) error {
 				ctx, cancel := context.WithTimeout(t.Context(), 70*time.Millisecond)
 				defer cancel()
 				_, err := pid.Echo(ctx, req)
 				return err
 			}, 70 * time.Millisecond},
-			{"caller with a cause", func() error {
-				pid := w.echoOn(0, owner, "cause")
+			{"caller with a cause", func(pid probev1cajun.EchoPid) error {
 				ctx, cancel := context.WithTimeoutCause(t.Context(), 60*time.Millisecond, errors.New("of mine"))
 				defer cancel()
 				_, err := pid.Echo(ctx, req)
 				return err
 			}, 60 * time.Millisecond},
-			{"method", func() error { _, err := w.echoOn(0, owner, "method").EchoQuick(t.Context(), req); return err }, 50 * time.Millisecond},
-			{"node", func() error { _, err := w.echoOn(0, owner, "node").Echo(t.Context(), req); return err }, time.Minute},
-			{"node, at least once", func() error { _, err := w.echoOn(0, owner, "node2").EchoOnce(t.Context(), req); return err }, time.Minute},
+			{"method", func(pid probev1cajun.EchoPid) error { _, err := pid.EchoQuick(t.Context(), req); return err }, 50 * time.Millisecond},
+			{"node", func(pid probev1cajun.EchoPid) error { _, err := pid.Echo(t.Context(), req); return err }, time.Minute},
+			{"node, at least once", func(pid probev1cajun.EchoPid) error { _, err := pid.EchoOnce(t.Context(), req); return err }, time.Minute},
 		} {
+			pid := w.echoOn(0, owner, c.name)
 			began := time.Now()
-			err := c.call()
+			err := c.call(pid)
 			wantOutcome(t, err, guarantee.MaybeExecuted, "deadline")
 			if took := time.Since(began); took > c.want || connect.CodeOf(err) != connect.CodeDeadlineExceeded {
 				t.Errorf("%s: after %v, want %v: %v", c.name, took, c.want, err)

@@ -93,6 +93,9 @@ func (n *Node) pause(ctx context.Context, o *outgoing, changed <-chan struct{}, 
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		if d >= left {
+			return context.DeadlineExceeded // too late for another attempt
+		}
 	case <-changed:
 	case <-ctx.Done():
 		return causeOf(ctx)

@@ -203,7 +203,11 @@ func (e *echo) NoteSure(ctx context.Context, r *probev1.EchoRequest) error {
 
 // testContext bounds one step of a test.
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	limit := 20 * time.Second
+	if inBubble() {
+		limit = 10 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	return ctx
 }

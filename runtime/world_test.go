@@ -60,14 +60,31 @@ func (w *world) placed(owner int, name string, touch func(key string) (cajun.Tar
 		if err != nil {
 			w.t.Fatalf("placing %s: %v", key, err)
 		}
-		if w.Owner(pid) == owner {
-			w.forget(key)
-			return key
+		if w.Owner(pid) != owner {
+			continue
 		}
+		if inBubble() {
+			// The leader evens out what was claimed so far.
+			time.Sleep(balanceTime)
+			if _, err := touch(key); err != nil {
+				w.t.Fatalf("placing %s: %v", key, err)
+			}
+			if w.Owner(pid) != owner {
+				continue
+			}
+		}
+		w.forget(key)
+		return key
 	}
 	w.t.Fatalf("no key of %s lands on node %d", name, owner)
 	return ""
 }
+
+// balanceTime is longer than the leader takes to move what was just claimed.
+const balanceTime = 2 * time.Second
+
+// inBubble reports whether time is synctest's, which begins in the year 2000.
+func inBubble() bool { return time.Now().Year() < 2010 }
 
 // forget starts the count of an actor's runs anew.
 func (s *stage) forget(key string) {
