@@ -304,6 +304,9 @@ func (n *Node) Drain(ctx context.Context) error {
 	if err == nil {
 		err = n.manager.Drain(ctx)
 	}
+	if err == nil {
+		n.linger(ctx)
+	}
 	if err == nil || n.closed() {
 		n.stop(nil)
 		return nil
@@ -312,6 +315,21 @@ func (n *Node) Drain(ctx context.Context) error {
 	defer cancel()
 	return errors.Join(fmt.Errorf("cajun: node %s could not hand over its shards: %w", n.Name(), err),
 		n.session.Update(undo, func(m *member.Member) { m.Draining = false }))
+}
+
+// drainLinger is how long a node that owns nothing any more still tells callers
+// whose view is behind where their actors are. Else their calls would be lost
+// with the connection, and at AT_MOST_ONCE for good.
+const drainLinger = 250 * time.Millisecond
+
+func (n *Node) linger(ctx context.Context) {
+	timer := time.NewTimer(drainLinger)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-n.ctx.Done():
+	}
 }
 
 // Run keeps the node up until ctx ends, usually with a signal, and then drains
