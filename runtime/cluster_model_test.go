@@ -20,7 +20,7 @@ import (
 
 var (
 	clusterSeed  = flag.Uint64("cluster.seed", 0, "run the cluster campaigns for this seed only, as a failure printed it")
-	clusterSeeds = flag.Int("cluster.seeds", 6, "for how many new seeds the cluster campaigns run")
+	clusterSeeds = flag.Int("cluster.seeds", 3, "for how many new seeds the cluster campaigns run")
 )
 
 // seeds runs a campaign in a bubble for each seed.
@@ -194,7 +194,7 @@ func TestClusterCampaign(t *testing.T) {
 		const nodes = 3
 		m := newModel(t, nodes)
 		m.run(rnd, []int{0, 1, 2, nodes, nodes}, func() {
-			for range 8 {
+			for range 5 {
 				m.disturb(rnd, rnd.IntN(nodes), nodes)
 				during(time.Duration(rnd.IntN(2000)) * time.Millisecond)
 			}
