@@ -127,7 +127,7 @@ func TestEtcdRestart(t *testing.T) {
 		}
 		took := time.Since(up)
 		t.Logf("etcd was away for %v; calls went through %v after it was back", up.Sub(began), took)
-		if limit := patience(2 * time.Second); took > limit {
+		if limit := patience(time.Second); took > limit {
 			t.Errorf("calls went through only %v after etcd was back", took)
 		}
 	}
