@@ -124,34 +124,63 @@ func (p prober) Probe(ctx context.Context, m member.Member) error {
 // Connected implements leader.Prober.
 func (p prober) Connected(session string) bool { return p.n.endpoint.Connected(session) }
 
+// partingGrace is how long a node that has left the cluster may still deliver
+// answers over a stream that is open: the news of its leaving may be faster
+// than what it sent before.
+const partingGrace = time.Second
+
 // followMembers ends the exchange with sessions that are no members any more:
 // nothing that they still say counts, and nothing that they were asked will be
 // answered.
 func (n *Node) followMembers() {
+	left := make(map[string]time.Time) // when sessions were seen to be gone
 	for {
 		changed := n.view.Changed()
-		snapshot := n.view.Snapshot()
-		n.peersMu.Lock()
-		var gone []*peer
-		for session, p := range n.peers {
-			if _, alive := snapshot.Get(session); alive {
-				continue
-			}
-			gone = append(gone, p)
-			if !n.endpoint.Connected(session) {
-				delete(n.peers, session)
-			}
-		}
-		n.peersMu.Unlock()
-		for _, p := range gone {
-			p.fail("the actor's node left the cluster before it answered")
+		waiting := n.partWith(left)
+		var later <-chan time.Time
+		if waiting {
+			later = time.After(partingGrace)
 		}
 		select {
 		case <-changed:
+		case <-later:
 		case <-n.ctx.Done():
 			return
 		}
 	}
+}
+
+// partWith ends what can be ended, and reports whether some sessions that left
+// may still deliver.
+func (n *Node) partWith(left map[string]time.Time) (waiting bool) {
+	snapshot := n.view.Snapshot()
+	now := time.Now()
+	var gone []*peer
+	n.peersMu.Lock()
+	for session, p := range n.peers {
+		if _, alive := snapshot.Get(session); alive {
+			continue
+		}
+		since, seen := left[session]
+		if !seen {
+			since, left[session] = now, now
+		}
+		connected := n.endpoint.Connected(session)
+		if connected && now.Sub(since) < partingGrace {
+			waiting = true
+			continue
+		}
+		gone = append(gone, p)
+		if !connected {
+			delete(n.peers, session)
+			delete(left, session)
+		}
+	}
+	n.peersMu.Unlock()
+	for _, p := range gone {
+		p.fail("the actor's node left the cluster before it answered")
+	}
+	return waiting
 }
 
 // sweep passivates actors that were idle for too long, and keeps the coarse
