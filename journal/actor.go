@@ -37,6 +37,10 @@ const (
 	keyRow    = "k/" // + method NUL key: one call under a key
 )
 
+// ErrCorrupt says that what is stored of an actor is not what this version
+// writes.
+var ErrCorrupt = errors.New("journal: stored data is corrupt or of a newer version")
+
 // Actor is the durable part of one activation under one fence. Its methods
 // must not be called concurrently: an actor runs one turn at a time.
 type Actor struct {
@@ -141,7 +145,7 @@ func (a *Actor) loadRow(row state.Row, now int64) error {
 }
 
 func (a *Actor) corrupt(what string, err error) error {
-	return fmt.Errorf("journal: the stored %s of actor %q in %s cannot be read: %w", what, a.id.Key, a.id.Shard, err)
+	return fmt.Errorf("%w: the %s of an actor in %s cannot be read: %w", ErrCorrupt, what, a.id.Shard, err)
 }
 
 // State returns the encoded state as last committed; nil when there is none.

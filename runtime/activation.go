@@ -61,6 +61,8 @@ func (a *activation) path() string { return a.shard.id.Kind + "/" + a.self.key }
 func (a *activation) enqueue(c *call) (gone bool, fail *failure) {
 	c.activation = a
 	c.turn.call = c
+	inline := c.inline // a wish, granted only to a call that runs at once
+	c.inline = false
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.removed {
@@ -68,7 +70,7 @@ func (a *activation) enqueue(c *call) (gone bool, fail *failure) {
 	}
 	// Looked at again under the lock that sendAway takes: no call slips in
 	// behind the one that empties the mailboxes of a draining shard.
-	if phase := a.shard.phase.Load(); phase == shardGone || phase == shardDraining && len(c.chain) == 0 {
+	if phase := a.shard.phase.Load(); phase == shardGone || phase == shardDraining && !c.nested {
 		return false, a.shard.notOwner()
 	}
 	if c.repeat {
@@ -82,13 +84,13 @@ func (a *activation) enqueue(c *call) (gone bool, fail *failure) {
 		return false, refuse(connect.CodeResourceExhausted,
 			"the mailbox of %s is full (%d messages): call less often, shard the work over more actors, or raise mailbox_capacity", a.shard.host.kind.Name, a.queued)
 	}
-	if c.inline && !a.running && !a.passivate {
+	if inline && !a.running && !a.passivate {
+		c.inline = true
 		a.running = true
 		a.current = c
 		a.shard.enter()
 		return false, nil
 	}
-	c.inline = false
 	if a.tail == nil {
 		a.head = c
 	} else {
@@ -245,7 +247,7 @@ func (a *activation) sendAway(why *failure) {
 	for c := a.head; c != nil; {
 		next := c.next
 		c.next = nil
-		if gone || len(c.chain) == 0 {
+		if gone || !c.nested {
 			c.next, away = away, c
 			a.queued--
 		} else if last == nil {

@@ -97,7 +97,9 @@ type Call struct {
 	ID string
 	// Level is the delivery level that the call runs under.
 	Level guarantee.Level
-	// Repeat says that an earlier attempt of this call may have run.
+	// Repeat says that an earlier attempt by the same caller may have run. Who
+	// repeats a call under a key of Idempotent from another context is not
+	// known to repeat it.
 	Repeat bool
 	// Peer is the session that the call came from.
 	Peer string
@@ -133,7 +135,8 @@ type Invoker func(ctx context.Context, call Call, req proto.Message) (proto.Mess
 
 // Interceptor wraps every call that a node makes (WithOutbound) or every turn
 // that it runs (WithInbound). It may change the context and the request, or
-// return without calling next. The reply of a one-way call is nil.
+// return without calling next. It may call next again, but not while an earlier
+// call of it is under way. The reply of a one-way call is nil.
 type Interceptor func(next Invoker) Invoker
 
 // chain puts interceptors around an invoker, the first one outermost. It

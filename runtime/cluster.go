@@ -255,5 +255,6 @@ func (n *Node) invokeRemote(ctx context.Context, c Call, req proto.Message) (pro
 
 // invokeHandler is the innermost inbound invoker.
 func invokeHandler(ctx context.Context, c Call, req proto.Message) (proto.Message, error) {
+	c.in.reached = true
 	return c.in.method.invoke(c.in.activation.actor, ctx, req)
 }

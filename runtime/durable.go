@@ -41,7 +41,11 @@ func (a *activation) load() *failure {
 		if fenced := new(state.FencedError); errors.As(err, &fenced) {
 			n.manager.Fenced(a.shard.id, a.shard.epoch)
 		}
-		return unavailable("the actor's state cannot be read now").because(err)
+		n.logger.Error("an actor cannot be read from the state store", "kind", a.self.kind, "shard", a.shard.id.Number, "epoch", a.shard.epoch, "error", err)
+		if errors.Is(err, journal.ErrCorrupt) {
+			return refuse(connect.CodeDataLoss, "%v", err).because(err)
+		}
+		return unavailable("the actor's state cannot be read now: %v", err).because(err)
 	}
 	d := &durable{journal: j, base: j.State()}
 	if newState := a.shard.host.newState; newState != nil {

@@ -19,7 +19,7 @@ const statusType = "cajun.v1.CallStatus"
 
 // OutcomeOf tells what a caller may conclude from the error of a call. It is
 // MaybeExecuted, the outcome that promises nothing, for errors that do not
-// come from a call.
+// come from a call. Ask it only about an error: nil says all there is to say.
 func OutcomeOf(err error) guarantee.Outcome {
 	switch statusOf(err).GetOutcome() {
 	case cajunv1.Outcome_OUTCOME_NOT_EXECUTED:

@@ -53,11 +53,21 @@ type outgoing struct {
 	candidate int
 	// claimed says that this node has just taken the shard.
 	claimed bool
+	// nested says that a turn makes the call.
+	nested bool
+	// waited says that time has passed since the deadline was set.
+	waited bool
+	// outcome is that of all attempts so far, also when an interceptor makes
+	// the call again.
+	outcome guarantee.Outcome
 	// tries counts the attempts that may have run the handler.
 	tries int
 	// carried says that the call got past the interceptors.
 	carried bool
 }
+
+// repeats reports whether the next attempt repeats one that may have run.
+func (o *outgoing) repeats() bool { return o.tries > 0 && o.level > guarantee.AtMostOnce }
 
 func (o *outgoing) actor() actorID { return actorID{o.identity, o.key} }
 
@@ -83,6 +93,7 @@ func invoke(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (pr
 			return nil, interrupted(err, guarantee.NotExecuted, "while too many calls to this actor were outstanding").err()
 		}
 		o.id = guarantee.CallID{Session: n.ID(), Sequence: sequence}
+		o.waited = true
 		defer n.ledger.end(o.actor(), sequence)
 	}
 	if n.outbound == nil {
@@ -139,8 +150,11 @@ func (o *outgoing) readjust(ctx context.Context, req proto.Message) *failure {
 	if fail := checkKeyField(o.spec, o.key, req); fail != nil {
 		return fail
 	}
-	if _, bounded := ctx.Deadline(); !bounded {
-		o.timeout, o.ownDeadline = time.Until(o.deadline), true
+	o.waited = true
+	if d, bounded := ctx.Deadline(); !bounded {
+		o.ownDeadline = true
+	} else if d.Before(o.deadline) {
+		o.deadline = d
 	}
 	headers := callOptionsFrom(ctx).headers
 	o.headers = forwardTrace(o.headers, headers)
@@ -182,6 +196,7 @@ func (n *Node) prepare(ctx context.Context, o *outgoing, req proto.Message) *fai
 	if !ok {
 		return refuse(connect.CodeNotFound, "no node of cluster %q has ever hosted the kind %s: start one with its Host option", n.config.cluster, spec.kind.Name)
 	}
+	o.outcome = guarantee.NotExecuted
 	o.identity, o.shard = kind.Identity, placement.ShardOf(key, kind.Shards)
 	if err := ctx.Err(); err != nil {
 		return interrupted(causeOf(ctx), guarantee.NotExecuted, "before the call was made")
@@ -206,7 +221,7 @@ func (n *Node) prepare(ctx context.Context, o *outgoing, req proto.Message) *fai
 			return fail
 		}
 	}
-	if o.level == guarantee.AtLeastOnce {
+	if o.level < guarantee.ExactlyOnce {
 		o.id = guarantee.CallID{Session: n.ID(), Sequence: n.ledger.next()}
 	}
 	return nil
@@ -243,8 +258,9 @@ func (o *outgoing) nest(turn *turnContext) *failure {
 		return refuse(connect.CodeFailedPrecondition, "the turn that this context belongs to is over: make the call before the handler returns, or with another context")
 	}
 	if o.level > guarantee.AtMostOnce {
-		return refuse(connect.CodeUnimplemented, "%s is %v, and handlers can only make AT_MOST_ONCE calls so far", o.spec.path(), o.level)
+		return refuse(connect.CodeUnimplemented, "%s is %v, and handlers can only make AT_MOST_ONCE calls so far: make the call outside of a handler, through a Node", o.spec.path(), o.level)
 	}
+	o.nested = true
 	o.headers = forwardTrace(turn.call.headers, o.headers)
 	if o.spec.oneWay {
 		return nil // nobody waits, so no cycle can form

@@ -3,6 +3,7 @@ package cajun
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cajun-go/cajun/guarantee"
 )
@@ -11,8 +12,8 @@ import (
 // are outstanding at which actor. What it holds is bounded by the calls that
 // are being made at the moment.
 type ledger struct {
+	last atomic.Uint64
 	mu   sync.Mutex
-	last uint64
 	open map[actorID]*account
 }
 
@@ -33,12 +34,7 @@ type numbered struct {
 }
 
 // next numbers a call that needs no account.
-func (l *ledger) next() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.last++
-	return l.last
-}
+func (l *ledger) next() uint64 { return l.last.Add(1) }
 
 // begin numbers an EXACTLY_ONCE call. It waits while the actor has
 // guarantee.MaxOutstanding calls of this session open.
@@ -54,10 +50,11 @@ func (l *ledger) begin(ctx context.Context, to actorID) (uint64, error) {
 			l.open[to] = a
 		}
 		if len(a.calls) < guarantee.MaxOutstanding {
-			l.last++
-			a.calls = append(a.calls, numbered{sequence: l.last})
-			defer l.mu.Unlock()
-			return l.last, nil
+			// Under the lock, so that the numbers of one actor ascend.
+			sequence := l.last.Add(1)
+			a.calls = append(a.calls, numbered{sequence: sequence})
+			l.mu.Unlock()
+			return sequence, nil
 		}
 		if a.room == nil {
 			a.room = make(chan struct{})

@@ -21,11 +21,9 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 	if size := proto.Size(req); size > n.config.maxMessage {
 		return nil, tooLarge(o.spec, size, n.config.maxMessage)
 	}
-	c := &call{method: m, level: o.level, id: o.id, repeat: o.tries > 0, chain: o.chain, peer: n.ID(), headers: o.headers}
-	c.req, c.copyReply = req, !o.spec.opts.Immutable
-	if c.copyReply || o.spec.opts.KeyField != 0 {
-		c.req = proto.Clone(req)
-		fillKeyField(o.spec, o.key, c.req)
+	c := &call{method: m, level: o.level, id: o.id, repeat: o.repeats(), chain: o.chain, nested: o.nested, peer: n.ID(), headers: o.headers}
+	if fail := c.takeRequest(o, req); fail != nil {
+		return nil, fail
 	}
 	c.turn.deadline = o.deadline
 	if o.level == guarantee.ExactlyOnce {
@@ -39,11 +37,11 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 	}
 	w := n.waiters.Get().(*waiter)
 	c.waiter = w
-	began := time.Time{}
-	if mayInline := ctx.Done() == nil && o.safetyNet; mayInline {
-		if c.inline = m.quick.Load() >= quickRuns; !c.inline {
-			began = time.Now()
-		}
+	inlining := ctx.Done() == nil && o.safetyNet && m.mayInline(s.host, o.level)
+	c.inline = inlining && m.quick.Load() >= quickRuns
+	var began time.Time
+	if inlining {
+		began = time.Now()
 	}
 	if fail := s.deliver(o.key, c); fail != nil {
 		n.release(w)
@@ -51,19 +49,41 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 	}
 	if c.inline {
 		c.activation.runInline(c)
-		r := w.result
-		n.release(w)
-		return r.message, r.fail
-	}
-	if cause := w.wait(ctx, o); cause != nil {
+	} else if cause := w.wait(ctx, o); cause != nil {
 		return nil, n.abandon(c, cause)
 	}
 	r := w.result
 	n.release(w)
-	if !began.IsZero() {
+	if inlining {
 		m.observe(time.Since(began))
 	}
 	return r.message, r.fail
+}
+
+// takeRequest gives the call a request that it may keep: a copy, unless the
+// method is immutable. A caller that knows other message types, through an
+// alias of the kind, is understood by the encoding, as a remote one is.
+func (c *call) takeRequest(o *outgoing, req proto.Message) *failure {
+	spec := c.method.spec
+	c.req, c.copyReply = req, !o.spec.opts.Immutable
+	if spec != o.spec && !spec.oneWay && spec.reply() != o.spec.reply() {
+		c.convert = o.spec.reply
+	}
+	switch {
+	case spec != o.spec && spec.request() != o.spec.request():
+		b, err := proto.Marshal(req)
+		if err == nil {
+			c.req = c.method.newRequest()
+			err = proto.Unmarshal(b, c.req)
+		}
+		if err != nil {
+			return refuse(connect.CodeInvalidArgument, "the request of %s cannot be read as one of %s: %v", o.spec.path(), spec.path(), err)
+		}
+	case c.copyReply || spec.opts.KeyField != 0:
+		c.req = proto.Clone(req)
+	}
+	fillKeyField(spec, o.key, c.req)
+	return nil
 }
 
 const (
@@ -74,6 +94,12 @@ const (
 	// run a method's handler themselves.
 	quickRuns = 64
 )
+
+// mayInline reports whether callers may run the method's handler themselves: it
+// must not be able to wait for the state store.
+func (m *hostedMethod) mayInline(h *hostedKind, level guarantee.Level) bool {
+	return level < guarantee.ExactlyOnce && (h.newState == nil || m.spec.opts.NoSideEffects)
+}
 
 // observe keeps count of how quick a method's handler is.
 //
@@ -87,9 +113,9 @@ const (
 func (m *hostedMethod) observe(took time.Duration) {
 	if took > quickRun {
 		m.quick.Store(0)
-		return
+	} else if m.quick.Load() < quickRuns {
+		m.quick.Add(1)
 	}
-	m.quick.Add(1)
 }
 
 // wait returns nil once the result is there, or why the caller gives up.
@@ -102,7 +128,11 @@ func (w *waiter) wait(ctx context.Context, o *outgoing) error {
 			return causeOf(ctx)
 		}
 	}
-	w.arm(o.timeout)
+	left := o.timeout
+	if o.waited {
+		left = time.Until(o.deadline)
+	}
+	w.arm(left)
 	defer w.timer.Stop()
 	select {
 	case <-w.ready:
@@ -144,6 +174,14 @@ func noMethod(kind, method string) *failure {
 
 func tooLarge(spec *methodSpec, size, limit int) *failure {
 	return refuse(connect.CodeResourceExhausted, "the request of %s has %d bytes, at most %d are taken: send less at a time", spec.path(), size, limit)
+}
+
+// unreadableReply is the failure of a call that was answered, by something that
+// cannot be read here.
+func unreadableReply(err error) *failure {
+	f := unreadable(err)
+	f.outcome = guarantee.MaybeExecuted
+	return f
 }
 
 func unreadable(err error) *failure {

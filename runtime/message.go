@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/link"
@@ -37,9 +38,16 @@ type call struct {
 	hash      []byte
 	repeat    bool
 	copyReply bool // a local caller that must not share memory with the actor
-	chain     []string
-	peer      string
-	headers   map[string]string
+	// convert is the type of the reply that a local caller knows, when it is
+	// not the host's own: the caller uses another version of the service.
+	convert func() protoreflect.MessageType
+	// nested says that a turn made the call: it is admitted while the shard
+	// drains, as the drain waits for turns. reached says that the interceptors
+	// let it through to the handler.
+	nested, reached bool
+	chain           []string
+	peer            string
+	headers         map[string]string
 
 	// The caller: a local one that waits, a remote one, or nobody. inline says
 	// that a local one may run the turn itself.
@@ -103,14 +111,27 @@ func (c *call) answer(n *Node, r result) {
 
 // local makes a result safe to hand to a caller in this process.
 func (c *call) local(r result) result {
-	switch {
-	case r.fail != nil:
-	case r.stored:
-		m := c.method.newReply()
-		if err := proto.Unmarshal(r.payload, m); err != nil {
-			return result{fail: unreadable(err)}
+	if r.fail != nil || c.method.spec.oneWay {
+		return r
+	}
+	if c.convert != nil && !r.stored {
+		b, err := proto.Marshal(r.message)
+		if err != nil {
+			return result{fail: unreadableReply(err)}
 		}
-		r = result{message: m}
+		r.payload, r.stored = b, true
+	}
+	switch {
+	case r.stored:
+		reply := c.method.spec.reply
+		if c.convert != nil {
+			reply = c.convert
+		}
+		m := reply().New().Interface()
+		if err := proto.Unmarshal(r.payload, m); err != nil {
+			return result{fail: unreadableReply(err)}
+		}
+		return result{message: m}
 	case c.copyReply:
 		r.message = proto.Clone(r.message)
 	}

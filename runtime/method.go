@@ -255,7 +255,7 @@ func (h *hostedKind) check(hasState bool) error {
 		return nil
 	}
 	if h.newState != nil {
-		return fmt.Errorf("cajun: %s has durable state, and the node has no state store: add WithState", h.kind.Name)
+		return fmt.Errorf("cajun: %s has durable state, and the node has no state store: add cajunetcd.With, which brings both stores, or WithState", h.kind.Name)
 	}
 	for _, m := range h.methods {
 		if m.spec.declared(guarantee.Unspecified) == guarantee.ExactlyOnce {

@@ -52,7 +52,7 @@ type Node struct {
 	coarse atomic.Int64
 	held   atomic.Int64
 	claims atomic.Int64
-	away   atomic.Int64
+	late   atomic.Int64
 
 	// ctx is the node's life; tasks and workers are what runs in it.
 	ctx     context.Context
@@ -298,7 +298,8 @@ func (n *Node) Drain(ctx context.Context) error {
 	n.draining.Lock()
 	defer n.draining.Unlock()
 	if n.closed() {
-		return nil
+		n.stop(nil) // waits for whoever closed it
+		return n.err
 	}
 	err := n.session.Update(ctx, func(m *member.Member) { m.Draining = true })
 	if err == nil {
@@ -307,9 +308,13 @@ func (n *Node) Drain(ctx context.Context) error {
 	if err == nil {
 		n.linger(ctx)
 	}
-	if err == nil || n.closed() {
+	if err == nil {
 		n.stop(nil)
-		return nil
+		return n.err
+	}
+	if n.closed() {
+		n.stop(nil) // waits for whoever closed it
+		return errors.Join(fmt.Errorf("cajun: node %s was stopped before it had handed over its shards", n.Name()), n.err)
 	}
 	undo, cancel := context.WithTimeout(n.ctx, n.config.leaseTTL)
 	defer cancel()

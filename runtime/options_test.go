@@ -71,7 +71,7 @@ func TestStartRefuses(t *testing.T) {
 		"service fails":        {[]cajun.Option{stores(t), cajun.WithService(func(*cajun.Node) (cajun.Service, error) { return nil, errRehearsed })}, errRehearsed.Error()},
 		"hosted twice":         {[]cajun.Option{stores(t), host, host}, "hosted twice"},
 		"client hosts":         {[]cajun.Option{stores(t), cajun.WithClientOnly(), host}, "drop one"},
-		"state, but no store":  {[]cajun.Option{bare, counters}, "add WithState"},
+		"state, but no store":  {[]cajun.Option{bare, counters}, "add cajunetcd.With"},
 		"once, but no store":   {[]cajun.Option{bare, host}, "probe.v1.Echo/EchoOnce is EXACTLY_ONCE"},
 		"once, by its service": {[]cajun.Option{bare, once}, "probe.v1.Sure/Echo is EXACTLY_ONCE"},
 		"no function": {[]cajun.Option{stores(t), probev1cajun.HostEcho[*echo](nil)},
@@ -88,7 +88,7 @@ func TestStartRefuses(t *testing.T) {
 		})}, "no metadata store"},
 		"stores without state": {[]cajun.Option{stores(t), counters, cajun.WithStores(func(context.Context, string) (metadata.Store, state.Store, func() error, error) {
 			return memmeta.New(), nil, nil, nil
-		})}, "add WithState"},
+		})}, "add cajunetcd.With"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

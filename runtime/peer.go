@@ -107,7 +107,7 @@ func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, ep
 	defer n.requests.Put(frame)
 	*frame = link.Request{
 		Kind: o.identity, Key: o.key, Method: o.spec.name, Shard: o.shard, Epoch: epoch,
-		Level: o.level, OneWay: o.spec.oneWay, Repeat: o.tries > 0, Chain: o.chain, Call: o.id,
+		Level: o.level, OneWay: o.spec.oneWay, Repeat: o.repeats(), Chain: o.chain, Call: o.id,
 	}
 	if o.id.Session == n.ID() {
 		frame.Call.Session = "" // the receiver knows who sends

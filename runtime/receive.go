@@ -1,6 +1,7 @@
 package cajun
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,15 +18,17 @@ import (
 )
 
 const (
-	// respondTimeout bounds the sending of a response.
-	respondTimeout = 5 * time.Second
+	// respondPromptly is how long an actor waits to send a response itself, and
+	// respondTimeout bounds the sending of it thereafter.
+	respondPromptly = 2 * time.Millisecond
+	respondTimeout  = 5 * time.Second
 	// claimTimeout bounds a claim that another node asked for.
 	claimTimeout = 5 * time.Second
 	// maxClaims bounds how many such claims wait at once.
 	maxClaims = 4096
-	// maxAway bounds how many requests wait for the end of a suspension, to be
-	// sent away.
-	maxAway = 4096
+	// maxLate bounds how many responses wait to be sent: for room, or for the
+	// end of a suspension.
+	maxLate = 4096
 )
 
 // receiver is the node's side towards the link.
@@ -73,8 +76,7 @@ func (n *Node) receiveResponse(p *peer, r *link.Response) {
 		}
 		m := w.reply().New().Interface()
 		if err := proto.Unmarshal(r.Payload, m); err != nil {
-			f := unreadable(err)
-			f.outcome = guarantee.MaybeExecuted
+			f := unreadableReply(err)
 			w.waiter.deliver(result{fail: f})
 			return
 		}
@@ -122,7 +124,7 @@ func (n *Node) receiveRequest(p *peer, r *link.Request) {
 		fail = s.deliver(r.Key, c)
 	}
 	if fail != nil && !r.OneWay {
-		n.tasks.Go(func() { n.respond(to, result{fail: fail}) })
+		n.later(func() { n.respond(to, result{fail: fail}) })
 	}
 }
 
@@ -130,13 +132,21 @@ func (n *Node) receiveRequest(p *peer, r *link.Request) {
 // admits and answers nothing then; but if it turns out to be alive after all,
 // callers who cannot repeat their calls must not wait for their deadlines.
 func (n *Node) sendAwayLater(to remoteCaller) {
-	if n.away.Add(1) > maxAway {
-		n.away.Add(-1)
+	n.later(func() {
+		n.respond(to, result{fail: unavailable("the actor's node was suspended when the call arrived")})
+	})
+}
+
+// later runs the sending of a response as a task, unless too many are waiting:
+// the caller is then left to its deadline or to the end of the connection.
+func (n *Node) later(send func()) {
+	if n.late.Add(1) > maxLate {
+		n.late.Add(-1)
 		return
 	}
 	n.tasks.Go(func() {
-		defer n.away.Add(-1)
-		n.respond(to, result{fail: unavailable("the actor's node was suspended when the call arrived")})
+		defer n.late.Add(-1)
+		send()
 	})
 }
 
@@ -187,7 +197,7 @@ func (n *Node) admitRequest(p *peer, r *link.Request) (*call, *shard, *failure) 
 	if r.Timeout > 0 {
 		c.turn.deadline = time.Now().Add(r.Timeout)
 	}
-	c.chain = append(c.chain, r.Chain...)
+	c.chain, c.nested = append(c.chain, r.Chain...), len(r.Chain) > 0
 	c.req = m.newRequest()
 	if err := proto.Unmarshal(r.Payload, c.req); err != nil {
 		return nil, nil, refuse(connect.CodeInvalidArgument, "the request of %s cannot be read: %v", m.spec.path(), err)
@@ -234,8 +244,28 @@ func (n *Node) respond(to remoteCaller, r result) {
 	if err := fillResponse(frame, r, buffer); err != nil {
 		frame = unsendable(to.id, r, err)
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, respondTimeout)
-	defer cancel()
+	ctx := &deadlineContext{Context: n.ctx, deadline: time.Now().Add(respondPromptly)}
+	defer ctx.release()
+	if err := n.sendResponse(ctx, to, r, frame); err != nil && ctx.Err() != nil && n.ctx.Err() == nil {
+		n.respondLater(to, r, frame)
+	}
+}
+
+// respondLater goes on sending a response for which there is no room, or no
+// stream, at the moment: an actor does not stand still for one slow caller.
+func (n *Node) respondLater(to remoteCaller, r result, frame *link.Response) {
+	later := *frame
+	later.Payload = bytes.Clone(frame.Payload)
+	n.later(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, respondTimeout)
+		defer cancel()
+		if err := n.sendResponse(ctx, to, r, &later); err != nil {
+			n.logger.Debug("a response could not be sent", "peer", to.peer.session, "error", err)
+		}
+	})
+}
+
+func (n *Node) sendResponse(ctx context.Context, to remoteCaller, r result, frame *link.Response) error {
 	peer := link.Peer{Session: to.peer.session}
 	if m, ok := n.view.Get(to.peer.session); ok {
 		peer.Address = m.Address
@@ -244,9 +274,7 @@ func (n *Node) respond(to remoteCaller, r result) {
 	if errors.Is(err, link.ErrTooLarge) || errors.Is(err, link.ErrMalformed) {
 		err = n.endpoint.Send(ctx, peer, link.Frame{Response: unsendable(to.id, r, err)})
 	}
-	if err != nil {
-		n.logger.Debug("a response could not be sent", "peer", to.peer.session, "error", err)
-	}
+	return err
 }
 
 // unsendable stands in for a response that the link does not take, so that its

@@ -29,7 +29,6 @@ const (
 // repeats them as far as the delivery level allows.
 func (n *Node) carry(ctx context.Context, o *outgoing, req proto.Message) (proto.Message, *failure) {
 	o.carried = true
-	outcome := guarantee.NotExecuted
 	held := false
 	defer func() {
 		if held {
@@ -47,8 +46,9 @@ func (n *Node) carry(ctx context.Context, o *outgoing, req proto.Message) (proto
 		if fail.outcome != guarantee.NotExecuted {
 			o.tries++
 		}
-		outcome = outcome.After(fail.outcome)
-		fail.outcome = outcome
+		o.waited = true
+		o.outcome = o.outcome.After(fail.outcome)
+		fail.outcome = o.outcome
 		if !o.again(fail) {
 			return nil, fail
 		}
@@ -59,7 +59,7 @@ func (n *Node) carry(ctx context.Context, o *outgoing, req proto.Message) (proto
 			}
 		}
 		if cause := n.pause(ctx, o, changed, attempt); cause != nil {
-			late := interrupted(cause, outcome, "while the call was tried again; before that: "+fail.message)
+			late := interrupted(cause, o.outcome, "while the call was tried again; before that: "+fail.message)
 			return nil, late.because(cause)
 		}
 		changed = n.table.Changed()

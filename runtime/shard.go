@@ -61,7 +61,7 @@ func (s *shard) deliver(key string, c *call) *failure {
 		}
 	}
 	for {
-		a, fail := s.activation(key, len(c.chain) > 0)
+		a, fail := s.activation(key, c.nested)
 		if fail != nil {
 			return fail
 		}
@@ -163,9 +163,12 @@ func (s *shard) drop(cause error) {
 	s.phase.Store(shardGone)
 	s.mu.Unlock()
 	s.cancel(cause)
-	for _, a := range s.all() {
-		a.sendAway(s.notOwner())
+	all := s.all()
+	for _, a := range all {
 		a.interrupt(cause)
+	}
+	for _, a := range all {
+		a.sendAway(s.notOwner())
 	}
 }
 

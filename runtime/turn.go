@@ -103,6 +103,10 @@ func (a *activation) turn(c *call) result {
 	}
 	reply, fail := a.handle(c)
 	if fail != nil && fail.outcome != guarantee.Answered {
+		if a.shard.host.newState == nil && a.actor != nil && fail.outcome == guarantee.NotCommitted {
+			// What it did to an actor without durable state cannot be undone.
+			fail.outcome = guarantee.MaybeExecuted
+		}
 		if a.durable != nil && a.durable.rollback() != nil {
 			a.forget()
 		}
@@ -141,6 +145,13 @@ func (a *activation) handle(c *call) (reply proto.Message, fail *failure) {
 			return nil, fail
 		}
 		return reply, nil
+	}
+	if a.shard.node.inbound != nil && !c.reached {
+		// An interceptor's refusal is no answer of the actor: a repeat of the
+		// call must not be told of it once the interceptor would let it pass.
+		f := answer(err)
+		f.outcome = guarantee.NotExecuted
+		return nil, f
 	}
 	if cause := c.turn.interruption(); cause != nil && isContextError(err) {
 		// Not an answer: a repeat of the call must not be told that the first
