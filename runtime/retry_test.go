@@ -180,12 +180,18 @@ func TestCallTimeoutIsNotDoubled(t *testing.T) {
 		<-g.entered
 		drained := async(func() (struct{}, error) { return struct{}{}, w.Node(0).Drain(testContext(t)) })
 		time.Sleep(time.Second)
+		stuck := w.hold("stuck")
 		began := time.Now()
-		_, err := pid.Echo(context.Background(), &probev1.EchoRequest{Text: "hold"})
-		if took := time.Since(began); err == nil || took > 2100*time.Millisecond {
-			t.Errorf("the call took %v: %v", took, err)
+		late := async(func() (*probev1.EchoReply, error) {
+			return pid.Echo(context.Background(), &probev1.EchoRequest{Text: "stuck"})
+		})
+		time.Sleep(time.Second)
+		g.release() // the actor moves, and the call reaches it
+		r := receive(t, "the late call", late)
+		if took := time.Since(began); r.err == nil || took > 2100*time.Millisecond {
+			t.Errorf("the call took %v: %v", took, r.err)
 		}
-		g.release()
+		stuck.release()
 		receive(t, "the held call", busy)
 		receive(t, "the drain", drained)
 	})
