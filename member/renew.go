@@ -104,13 +104,13 @@ func (o ownKey) Reset(snap metadata.Snapshot) {
 			return
 		}
 	}
-	o.s.lose("its member key was deleted", nil)
+	o.s.lose(keyDeleted, nil)
 }
 
 func (o ownKey) Apply(b metadata.Batch) {
 	for _, ev := range b.Events {
 		if ev.Entry.Key == o.s.key && (ev.Deleted || ev.Entry.Created != o.s.created) {
-			o.s.lose("its member key was deleted", nil)
+			o.s.lose(keyDeleted, nil)
 		}
 	}
 }

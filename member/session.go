@@ -252,7 +252,7 @@ func (s *Session) readOwnKey(ctx context.Context) (metadata.Entry, error) {
 		return entry, fmt.Errorf("member: cannot read the member key: %w", err)
 	}
 	if !found || entry.Created != s.created {
-		s.lose("its member key was deleted", nil)
+		s.lose(keyDeleted, nil)
 		return entry, s.standing.Load().err
 	}
 	return entry, nil

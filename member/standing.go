@@ -16,6 +16,10 @@ var (
 	ErrClosed = errors.New("member: the session is closed")
 )
 
+// keyDeleted says why a session was lost, and what to look at.
+const keyDeleted = "its member key was deleted: the lease ran out, or other nodes found that the address it advertises " +
+	"refuses connections or belongs to another session (look at the advertised address and at firewalls); start the node again"
+
 // Phase is where a session stands.
 type Phase uint8
 
