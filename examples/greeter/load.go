@@ -2,8 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
-	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,10 @@ var levels = [...]guarantee.Level{guarantee.AtMostOnce, guarantee.AtLeastOnce, g
 // load sends greetings and keeps the books on what callers were told.
 type load struct {
 	settings
-	node   *cajun.Node
+	node *cajun.Node
+	// id is in every actor's key, as what the actors of earlier runs remember
+	// would spoil the audit.
+	id     string
 	actors []books
 	next   atomic.Int64
 	// killed is when a node was killed, in Unix nanoseconds, moved the actors
@@ -38,7 +42,15 @@ type load struct {
 type books struct{ sent, ok, failed, unknown atomic.Int64 }
 
 func newLoad(s settings, node *cajun.Node) *load {
-	return &load{settings: s, node: node, actors: make([]books, s.actors)}
+	return &load{settings: s, node: node, id: strings.ToLower(rand.Text()[:8]), actors: make([]books, s.actors)}
+}
+
+// key names the i-th actor.
+func (l *load) key(i int) string { return fmt.Sprintf("greeter-%s-%04d", l.id, i) }
+
+// pid is the i-th actor.
+func (l *load) pid(i int) greeterv1cajun.GreeterPid {
+	return greeterv1cajun.NewGreeterPid(l.node, l.key(i))
 }
 
 // run sends n greetings and returns when all are answered.
@@ -65,8 +77,7 @@ func (l *load) greet(ctx context.Context, i int) {
 	b.sent.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	pid := greeterv1cajun.NewGreeterPid(l.node, key(i))
-	reply, err := pid.Greet(cajun.Deliver(ctx, levels[i%len(levels)]), &greeterv1.GreetRequest{Name: "world"})
+	reply, err := l.pid(i).Greet(cajun.Deliver(ctx, levels[i%len(levels)]), &greeterv1.GreetRequest{Name: "world"})
 	switch {
 	case err == nil:
 		b.ok.Add(1)
@@ -96,50 +107,14 @@ func (l *load) noteMove(i int, node string) {
 	}
 }
 
-// showProgress draws a line that grows with the work, until stopped.
-func (l *load) showProgress(ctx context.Context) (stop func()) {
-	stopped := make(chan struct{})
-	var drawing sync.WaitGroup
-	drawing.Go(func() {
-		ticker := time.NewTicker(250 * time.Millisecond)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				l.draw()
-			case <-stopped:
-				l.draw()
-				fmt.Fprintln(os.Stderr)
-				return
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	return func() { close(stopped); drawing.Wait() }
-}
-
-func (l *load) draw() {
-	var ok, failed, unknown int64
-	for i := range l.actors {
-		b := &l.actors[i]
-		ok, failed, unknown = ok+b.ok.Load(), failed+b.failed.Load(), unknown+b.unknown.Load()
-	}
-	note := ""
-	if l.killed.Load() != 0 {
-		note = ", one node killed"
-	}
-	fmt.Fprintf(os.Stderr, "\r  %5d of %d greetings: %d ok, %d failed, %d unknown%s   ", ok+failed+unknown, l.settings.calls, ok, failed, unknown, note)
-}
-
 // audit compares what callers were told with what the actors remember.
 func (l *load) audit(ctx context.Context, r *report) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for i := range l.actors {
-		tally, err := greeterv1cajun.NewGreeterPid(l.node, key(i)).Tally(cajun.Deliver(ctx, guarantee.AtLeastOnce), &greeterv1.TallyRequest{})
+		tally, err := l.pid(i).Tally(cajun.Deliver(ctx, guarantee.AtLeastOnce), &greeterv1.TallyRequest{})
 		if err != nil {
-			return fmt.Errorf("%s does not tell what it remembers: %w", key(i), err)
+			return fmt.Errorf("%s does not tell what it remembers: %w", l.key(i), err)
 		}
 		b := &l.actors[i]
 		ok, unknown := b.ok.Load(), b.unknown.Load()
@@ -147,15 +122,15 @@ func (l *load) audit(ctx context.Context, r *report) error {
 		switch levels[i%len(levels)] {
 		case guarantee.AtMostOnce:
 			r.Calls.AtMostOnce.add(c)
-			r.check(key(i), int64(tally.GetAtMostOnce()), ok, ok+unknown)
+			r.check(l.key(i), int64(tally.GetAtMostOnce()), ok, ok+unknown)
 		case guarantee.AtLeastOnce:
 			r.Calls.AtLeastOnce.add(c)
-			r.checkAtLeast(key(i), int64(tally.GetAtLeastOnce()), ok)
+			r.checkAtLeast(l.key(i), int64(tally.GetAtLeastOnce()), ok)
 		case guarantee.ExactlyOnce:
 			r.Calls.ExactlyOnce.add(c)
 			r.ExactlyOnce.Expected += ok
 			r.ExactlyOnce.Applied += int64(tally.GetExactlyOnce())
-			r.check(key(i), int64(tally.GetExactlyOnce()), ok, ok+unknown)
+			r.check(l.key(i), int64(tally.GetExactlyOnce()), ok, ok+unknown)
 		}
 	}
 	r.Failover = (l.failover.Load() + int64(time.Millisecond) - 1) / int64(time.Millisecond)

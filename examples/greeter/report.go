@@ -11,6 +11,7 @@ import (
 
 // report is what the demonstration found.
 type report struct {
+	Run    string `json:"run"`
 	Nodes  int    `json:"nodes"`
 	Leader string `json:"leader"`
 	Actors int    `json:"actors"`
@@ -28,10 +29,21 @@ type report struct {
 		Applied  int64 `json:"applied"`
 	} `json:"exactly_once"`
 	Elapsed int64 `json:"elapsed_ms"`
+	// Verdict is one of the verdicts below, and Violations is how many actors
+	// did not keep their promise.
+	Verdict    string `json:"verdict"`
+	Violations int    `json:"violations"`
 
-	// violations are promises that were not kept.
-	violations []string
+	// firstViolation describes the first of them.
+	firstViolation string
 }
+
+const (
+	verdictKept   = "kept"
+	verdictBroken = "broken"
+	// verdictOpen is for a kill that no greeting noticed, which proves nothing.
+	verdictOpen = "open"
+)
 
 // counts are what callers were told.
 type counts struct {
@@ -49,24 +61,34 @@ func (c *counts) add(d counts) {
 // was acknowledged, and that plus what may have been executed.
 func (r *report) check(actor string, counted, low, high int64) {
 	if counted < low || counted > high {
-		r.violations = append(r.violations, fmt.Sprintf("%s counted %d greetings; its callers know of %d to %d", actor, counted, low, high))
+		r.violated("%s counted %d greetings; its callers know of %d to %d", actor, counted, low, high)
 	}
 }
 
 func (r *report) checkAtLeast(actor string, counted, low int64) {
 	if counted < low {
-		r.violations = append(r.violations, fmt.Sprintf("%s counted %d greetings; %d were acknowledged", actor, counted, low))
+		r.violated("%s counted %d greetings; %d were acknowledged", actor, counted, low)
 	}
 }
 
-// verdict is nil when every promise was kept.
-func (r *report) verdict() error {
-	if n := len(r.violations); n > 0 {
-		return fmt.Errorf("%d promises were broken, the first: %s", n, r.violations[0])
+func (r *report) violated(format string, args ...any) {
+	if r.Violations == 0 {
+		r.firstViolation = fmt.Sprintf(format, args...)
 	}
-	if r.Killed != "" && r.Nodes > 1 && r.Failover == 0 {
+	r.Violations++
+}
+
+// conclude settles the verdict, and is nil when every promise was kept.
+func (r *report) conclude() error {
+	switch {
+	case r.Violations > 0:
+		r.Verdict = verdictBroken
+		return fmt.Errorf("%d promises were broken, the first: %s", r.Violations, r.firstViolation)
+	case r.Killed != "" && r.Failover == 0:
+		r.Verdict = verdictOpen
 		return fmt.Errorf("no actor of %s was reached after the kill: give more -calls", r.Killed)
 	}
+	r.Verdict = verdictKept
 	return nil
 }
 
@@ -90,6 +112,9 @@ func (r *report) print(w io.Writer, asJSON bool) error {
 	}{{"AT_MOST_ONCE", r.Calls.AtMostOnce}, {"AT_LEAST_ONCE", r.Calls.AtLeastOnce}, {"EXACTLY_ONCE", r.Calls.ExactlyOnce}} {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\n", row.name, row.Sent, row.OK, row.Failed, row.Unknown)
 	}
+	if note := r.unknownNote(); note != "" {
+		fmt.Fprintln(t, note)
+	}
 	fmt.Fprintln(t)
 	if r.Killed != "" {
 		fmt.Fprintf(t, "Killed with SIGKILL\t%s\n", r.Killed)
@@ -98,12 +123,25 @@ func (r *report) print(w io.Writer, asJSON bool) error {
 	fmt.Fprintf(t, "EXACTLY_ONCE calls acknowledged\t%d\n", r.ExactlyOnce.Expected)
 	fmt.Fprintf(t, "EXACTLY_ONCE effects in the actors\t%d\n", r.ExactlyOnce.Applied)
 	verdict := "every promise was kept"
-	if err := r.verdict(); err != nil {
+	if err := r.conclude(); err != nil {
 		verdict = "FAILED: " + err.Error()
 	}
 	fmt.Fprintf(t, "Verdict\t%s\n", verdict)
 	fmt.Fprintf(t, "Time\t%.1f s\n", float64(r.Elapsed)/1000)
 	return t.Flush()
+}
+
+// unknownNote explains the unknown calls below their table, if there are any.
+func (r *report) unknownNote() string {
+	others := r.Calls.AtLeastOnce.Unknown + r.Calls.ExactlyOnce.Unknown
+	switch {
+	case r.Calls.AtMostOnce.Unknown+others == 0:
+		return ""
+	case r.Killed != "" && others == 0:
+		return "UNKNOWN: the kill left it open; at most once allows that."
+	default:
+		return "UNKNOWN: no answer came in time; the greeting may have been executed."
+	}
 }
 
 func (r *report) role(name string) string {

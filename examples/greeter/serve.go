@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	// etcdAddress is where -serve keeps its etcd, for the next terminal to find.
-	etcdAddress = "127.0.0.1:2379"
 	// grace is how long a node may take to hand its actors over.
 	grace = 10 * time.Second
 	// readyLine begins the line that a node prints when it is up.
@@ -48,9 +46,16 @@ func serve(ctx context.Context, s settings) error {
 	}
 	fmt.Println(readyLine, s.name)
 	if !s.child {
-		fmt.Printf("Start another node:  go run ./examples/greeter -serve -etcd %s\n", strings.Join(etcd.Endpoints, ","))
-		fmt.Printf("Send greetings:      go run ./examples/greeter -nodes 0 -etcd %s\n", strings.Join(etcd.Endpoints, ","))
+		meet := "-etcd " + strings.Join(etcd.Endpoints, ",")
+		if s.cluster != defaultCluster {
+			meet += fmt.Sprintf(" -cluster %q", s.cluster)
+		}
+		fmt.Println("Start another node:  go run ./examples/greeter -serve", meet)
+		fmt.Println("Send greetings:      go run ./examples/greeter -nodes 0", meet)
 		fmt.Println("Stop with Ctrl-C: the node hands its actors over first.")
+		if s.etcd == "" {
+			fmt.Println("This process also holds the cluster's etcd: stop it last, after all other nodes.")
+		}
 	}
 	return node.Run(ctx, grace)
 }
