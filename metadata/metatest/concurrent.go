@@ -135,7 +135,7 @@ func (e *env) observe(key string, kind int) (int64, error) {
 	case 1:
 		s, err := e.store.List(e.Context(), key)
 		if err != nil || len(s.Entries) != 1 {
-			return 0, fmt.Errorf("List = %+v, %w", s, err)
+			return 0, fmt.Errorf("a listing of one key answered %+v, %w", s, err)
 		}
 		return s.Entries[0].Modified, nil
 	default:
