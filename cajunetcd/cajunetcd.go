@@ -28,6 +28,9 @@ const (
 	longestPause = time.Second
 	// attempt bounds one of those attempts.
 	attempt = 2 * time.Second
+	// firstReach bounds how long a start waits for etcd to answer at all, when its
+	// context has no deadline: nobody should watch a silent program.
+	firstReach = 10 * time.Second
 	// keepAlive is after how long a silent connection is asked for a sign of
 	// life, and keepAliveTimeout how long that may take.
 	keepAlive        = 10 * time.Second
@@ -39,34 +42,51 @@ const (
 // the option gets a client of its own and closes it when it stops. A cfg
 // without a logger gets one that discards, as the node reports what matters.
 //
+// Start fails when no etcd answers before its context ends, or within ten
+// seconds if that context has no deadline.
+//
 // Everything is kept under "/cajun/<cluster>/".
 func With(cfg clientv3.Config) cajun.Option {
 	return cajun.WithStores(func(ctx context.Context, cluster string) (metadata.Store, state.Store, func() error, error) {
-		if cfg.Logger == nil && cfg.LogConfig == nil {
-			cfg.Logger = zap.NewNop()
-		}
-		cfg := withDefaults(cfg)
-		client, err := clientv3.New(cfg)
-		if err != nil {
-			return nil, nil, nil, fmt.Errorf("cajunetcd: cannot make a client for etcd at %q: %w", cfg.Endpoints, err)
-		}
-		if err := reach(ctx, client); err != nil {
-			return nil, nil, nil, errors.Join(fmt.Errorf("cajunetcd: no etcd answers at %q: start one there, or give other endpoints: %w", cfg.Endpoints, err), client.Close())
-		}
-		records, err := etcdstate.New(client, "/cajun/"+cluster+"/")
-		if err != nil {
-			return nil, nil, nil, errors.Join(err, client.Close())
-		}
-		meta := etcdmeta.New(client)
-		return meta, records, func() error { return errors.Join(records.Close(), meta.Close(), client.Close()) }, nil
+		return open(ctx, cfg, cluster, firstReach)
 	})
+}
+
+// open opens the stores of one node. Several nodes may start with one option at
+// the same time, so cfg is a copy of the option's.
+func open(ctx context.Context, cfg clientv3.Config, cluster string, within time.Duration) (metadata.Store, state.Store, func() error, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, within)
+		defer cancel()
+	}
+	cfg = withDefaults(cfg)
+	client, err := clientv3.New(cfg)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("cajunetcd: cannot make a client for etcd at %q: %w", cfg.Endpoints, err)
+	}
+	if err := reach(ctx, client); err != nil {
+		return nil, nil, nil, errors.Join(fmt.Errorf("cajunetcd: no etcd answers at %q: start one there, or give other endpoints: %w", cfg.Endpoints, err), client.Close())
+	}
+	records, err := etcdstate.New(client, "/cajun/"+cluster+"/")
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, client.Close())
+	}
+	meta := etcdmeta.New(client)
+	return meta, records, func() error { return errors.Join(records.Close(), meta.Close(), client.Close()) }, nil
 }
 
 // withDefaults adds to a configuration what keeps nodes in touch with etcd. What
 // the user has set stays.
 func withDefaults(cfg clientv3.Config) clientv3.Config {
+	if cfg.Logger == nil && cfg.LogConfig == nil {
+		cfg.Logger = zap.NewNop()
+	}
 	if cfg.DialKeepAliveTime == 0 {
 		cfg.DialKeepAliveTime, cfg.DialKeepAliveTimeout = keepAlive, keepAliveTimeout
+	}
+	if cfg.DialTimeout == 0 {
+		cfg.DialTimeout = firstReach // for the credentials, which are checked before there is a client
 	}
 	pauses := backoff.DefaultConfig
 	pauses.BaseDelay, pauses.MaxDelay = firstPause, longestPause
