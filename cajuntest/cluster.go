@@ -3,7 +3,10 @@
 // the nodes are what they are in production.
 //
 //	c := cajuntest.Start(t, 3, bankv1cajun.HostAccount(newAccount))
-//	pid := bankv1cajun.NewAccountPid(c.Node(0), "alice")
+//	alice := bankv1cajun.NewAccountPid(c.Client(), "alice")
+//	_, err := alice.Deposit(t.Context(), &bankv1.DepositRequest{Cents: 100}) // now alice lives somewhere
+//	c.Kill(c.Owner(alice))                                                 // and dies with that node
+//	_, err = alice.Deposit(t.Context(), &bankv1.DepositRequest{Cents: 100}) // and is back on another
 package cajuntest
 
 import (
@@ -37,10 +40,14 @@ type Cluster struct {
 	state    *memstate.Store
 	network  *memlink.Network
 
-	mu    sync.Mutex
-	nodes []*host
+	mu     sync.Mutex
+	nodes  []*host
+	client *cajun.Node // nil until Client
 	// killed are nodes whose remains still have to be cleared away.
 	killed sync.WaitGroup
+	// making is full while the client is made, so that there is only one. It is no
+	// mutex, as time stands still in a bubble of synctest while one is waited for.
+	making chan struct{}
 }
 
 // host is one place of a node: a restart puts a new node there.
@@ -52,13 +59,16 @@ type host struct {
 	alive   bool
 }
 
-// Start starts a cluster of this many nodes with the same options, and returns
+// Start starts a cluster of this many nodes, one at least, with the same options, and returns
 // when all of them are up and know each other. Everything is closed when the
 // test ends. Logs at warning level and above go to the test's log, unless the
 // options say otherwise.
 func Start(t testing.TB, nodes int, opts ...cajun.Option) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, options: opts, metadata: memmeta.New(), state: memstate.New(), network: memlink.NewNetwork()}
+	if nodes < 0 {
+		t.Fatalf("cajuntest: a cluster of %d nodes: give none, to Add them one by one, or more", nodes)
+	}
+	c := &Cluster{t: t, options: opts, metadata: memmeta.New(), state: memstate.New(), network: memlink.NewNetwork(), making: make(chan struct{}, 1)}
 	t.Cleanup(c.close)
 	for range nodes {
 		c.Add()
@@ -69,8 +79,11 @@ func Start(t testing.TB, nodes int, opts ...cajun.Option) *Cluster {
 // close stops every node and waits for it.
 func (c *Cluster) close() {
 	c.mu.Lock()
-	nodes := slices.Clone(c.nodes)
+	nodes, client := slices.Clone(c.nodes), c.client
 	c.mu.Unlock()
+	if client != nil {
+		client.Close()
+	}
 	for _, h := range nodes {
 		if h.gate != nil {
 			h.gate.resume()
@@ -104,6 +117,9 @@ func (c *Cluster) host(i int) *host {
 	c.t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if i == -1 {
+		c.t.Fatal("cajuntest: node -1: no node holds it now: call the actor first, or name a node")
+	}
 	if i < 0 || i >= len(c.nodes) {
 		c.t.Fatalf("cajuntest: there is no node %d: the cluster has nodes 0 to %d", i, len(c.nodes)-1)
 	}
@@ -127,22 +143,33 @@ func (c *Cluster) Add(opts ...cajun.Option) int {
 func (c *Cluster) start(h *host) {
 	c.t.Helper()
 	g := newGate()
-	base := []cajun.Option{
-		cajun.WithMetadata(gatedMetadata{c.metadata, g}),
-		cajun.WithState(gatedState{c.state, g}),
-		cajun.WithTransport(c.network.Transport()),
-		cajun.WithName(h.name),
-		cajun.WithLogger(slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))),
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	node, err := cajun.Start(ctx, slices.Concat(base, c.options, h.options)...)
+	node, err := cajun.Start(ctx, slices.Concat(c.base(h.name, g), c.options, h.options)...)
 	if err != nil {
 		c.t.Fatalf("cajuntest: %s: %v", h.name, err)
 	}
 	c.mu.Lock()
 	h.node, h.gate, h.alive = node, g, true
 	c.mu.Unlock()
+	c.awaitMember(ctx, node)
+}
+
+// base are the options that make a node one of this cluster.
+func (c *Cluster) base(name string, g *gate) []cajun.Option {
+	log := slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})
+	return []cajun.Option{
+		cajun.WithMetadata(gatedMetadata{c.metadata, g}),
+		cajun.WithState(gatedState{c.state, g}),
+		cajun.WithTransport(c.network.Transport()),
+		cajun.WithName(name),
+		cajun.WithLogger(slog.New(gatedLog{log, g})),
+	}
+}
+
+// awaitMember polls until every live node knows a new one.
+func (c *Cluster) awaitMember(ctx context.Context, node *cajun.Node) {
+	c.t.Helper()
 	c.await(ctx, func(n *cajun.Node) bool {
 		return slices.ContainsFunc(n.Cluster().Members, func(m cajun.ClusterMember) bool { return m.Session == node.ID() })
 	})
@@ -165,10 +192,13 @@ func (c *Cluster) await(ctx context.Context, holds func(*cajun.Node) bool) {
 	}
 }
 
-// live returns the nodes that run.
+// live returns the nodes that run, with the client.
 func (c *Cluster) live() (nodes []*cajun.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.client != nil {
+		nodes = append(nodes, c.client)
+	}
 	for _, h := range c.nodes {
 		if h.alive {
 			nodes = append(nodes, h.node)
@@ -179,7 +209,7 @@ func (c *Cluster) live() (nodes []*cajun.Node) {
 
 // Kill ends a node as kill -9 would: nothing is handed over or flushed, its
 // lease stays until it expires or the others notice, and connections to it are
-// refused from now on.
+// refused from now on. It logs nothing more either.
 func (c *Cluster) Kill(i int) {
 	c.t.Helper()
 	h := c.host(i)
@@ -247,7 +277,7 @@ func (c *Cluster) Heal() { c.network.Heal() }
 func (c *Cluster) Faults(f link.Faults) { c.network.SetFaults(f) }
 
 // Owner returns the number of the live node that holds an actor, or -1 when
-// none does at the moment.
+// none does at the moment, which is so before an actor's first call.
 func (c *Cluster) Owner(t cajun.Target) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -3,6 +3,8 @@ package cajuntest_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -217,15 +219,34 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	boom := cajun.WithService(func(*cajun.Node) (cajun.Service, error) { return nil, context.Canceled })
 	synctest.Test(t, func(t *testing.T) {
 		failing := &recorder{TB: t}
-		func() {
-			defer func() { _ = recover() }()
-			cajuntest.Start(failing, 2, host(), boom)
-		}()
-		if !failing.fatal {
+		if failing.run(func() { cajuntest.Start(failing, 2, host(), boom) }) == "" {
 			t.Error("Start did not fail the test")
 		}
-		for i := len(failing.cleanups) - 1; i >= 0; i-- {
-			failing.cleanups[i]()
+		failing.cleanup()
+	})
+}
+
+func TestStartRefusesNegativeSizes(t *testing.T) {
+	failing := &recorder{TB: t}
+	if got := failing.run(func() { cajuntest.Start(failing, -1, host()) }); !strings.Contains(got, "give none") {
+		t.Errorf("a cluster of -1 nodes: %q", got)
+	}
+}
+
+// Owner is -1 before an actor's first call, which is where tests stumble.
+func TestNodesThatAreNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failing := &recorder{TB: t}
+		c := cajuntest.Start(failing, 1, host())
+		defer failing.cleanup()
+		nobody := c.Owner(greeterv1cajun.NewGreeterPid(c.Client(), "alice"))
+		for what, use := range map[string]func(i int){"Kill": c.Kill, "Node": func(i int) { c.Node(i) }} {
+			if got := failing.run(func() { use(nobody) }); !strings.Contains(got, "no node holds it now: call the actor first, or name a node") {
+				t.Errorf("%s of the owner of an actor that was never called: %q", what, got)
+			}
+			if got := failing.run(func() { use(1) }); !strings.Contains(got, "nodes 0 to 0") {
+				t.Errorf("%s(1): %q", what, got)
+			}
 		}
 	})
 }
@@ -233,14 +254,36 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 // recorder is a test that takes note of its failure.
 type recorder struct {
 	testing.TB
-	fatal    bool
+	failure  string
 	cleanups []func()
+}
+
+// run returns how f fails the test, or nothing if it does not.
+func (r *recorder) run(f func()) string {
+	r.failure = ""
+	func() {
+		defer func() {
+			if p := recover(); p != nil && p != any(r) {
+				panic(p)
+			}
+		}()
+		f()
+	}()
+	return r.failure
+}
+
+// cleanup does what the end of a test does.
+func (r *recorder) cleanup() {
+	for _, f := range slices.Backward(r.cleanups) {
+		f()
+	}
 }
 
 func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
 
+func (r *recorder) Fatal(args ...any) { r.Fatalf("%s", fmt.Sprint(args...)) }
+
 func (r *recorder) Fatalf(format string, args ...any) {
-	r.fatal = true
-	r.Logf(format, args...)
-	panic("fatal")
+	r.failure = fmt.Sprintf(format, args...)
+	panic(r)
 }

@@ -43,10 +43,18 @@ func (g *gate) resume() {
 func (g *gate) kill() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if !g.isKilled() {
+		close(g.killed)
+	}
+}
+
+// isKilled reports whether kill was called.
+func (g *gate) isKilled() bool {
 	select {
 	case <-g.killed:
+		return true
 	default:
-		close(g.killed)
+		return false
 	}
 }
 
@@ -56,10 +64,8 @@ func (g *gate) pass(ctx context.Context) error {
 		g.mu.Lock()
 		paused := g.paused
 		g.mu.Unlock()
-		select {
-		case <-g.killed:
+		if g.isKilled() {
 			return errKilled
-		default:
 		}
 		if paused == nil {
 			return nil
