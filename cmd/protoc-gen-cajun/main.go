@@ -12,6 +12,10 @@
 //     "cajun" by default. When it is empty, the output joins the messages'
 //     package.
 //
+// Run by hand, `protoc-gen-cajun -options folder` writes cajun/v1/options.proto,
+// which actors' proto files import, below a folder, in the version that fits
+// the plugin.
+//
 // A proto method named Pid has the name of the field through which a Pid
 // embeds [cajun.Pid]. The Pid type of an actor with such a method embeds it
 // under an unexported name instead: all else stays, only the selector p.Pid is
@@ -22,13 +26,18 @@ package main
 
 import (
 	"flag"
+	"os"
 
 	"google.golang.org/protobuf/compiler/protogen"
 
+	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/command"
 	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin"
 )
 
 func main() {
+	if len(os.Args) > 1 {
+		os.Exit(command.Run(os.Args[1:], os.Stdout, os.Stderr))
+	}
 	var flags flag.FlagSet
 	suffix := flags.String("package_suffix", plugin.DefaultPackageSuffix, "")
 	protogen.Options{ParamFunc: flags.Set}.Run(func(gen *protogen.Plugin) error {

@@ -20,6 +20,7 @@ var rules = []struct {
 	folder  string
 	imports []string
 }{
+	{"proto", nil},
 	{"gen", nil},
 	{"guarantee", nil},
 	{"internal/etcdonce", nil},
@@ -33,7 +34,7 @@ var rules = []struct {
 	{"runtime", []string{"guarantee", "metadata", "state", "link", "link/connectlink", "member", "placement", "leader", "journal", "gen"}},
 	{"cajunetcd", []string{"runtime", "metadata", "metadata/etcdmeta", "state", "state/etcdstate"}},
 	{"cajuntest", []string{"runtime", "metadata", "metadata/memmeta", "state", "state/memstate", "link", "link/memlink"}},
-	{"cmd/protoc-gen-cajun", []string{"gen", "guarantee", "runtime"}},
+	{"cmd/protoc-gen-cajun", []string{"proto", "gen", "guarantee", "runtime"}},
 	{"examples", []string{"gen", "runtime", "guarantee", "cajunetcd", "cajuntest", "metadata/embedetcd"}},
 	{"crashtest", []string{"runtime", "runtime/internal/gen", "guarantee", "member", "cajunetcd", "metadata/embedetcd", "examples/gen"}},
 	{"internal/layout", nil},
