@@ -75,7 +75,7 @@ func (w writer) host() {
 	if a.State != nil {
 		spawn = jen.Func().Params(jen.Op("*").Qual(runtimePath, "Self"), pointer(*a.State))
 		host = "HostWithState"
-		text += "which keeps the loaded state that it is given: handlers change it in place, and the runtime commits it."
+		text += "which keeps the loaded state that it is given: handlers change that message in place, as the runtime commits it and no other."
 	} else {
 		text += "which lives until the actor is passivated or moved; what it holds is not stored."
 	}

@@ -52,7 +52,8 @@ type Greeter interface {
 
 // HostGreeter makes a node host Greeter. Each activation of an actor calls
 // spawn for a fresh instance, which keeps the loaded state that it is given:
-// handlers change it in place, and the runtime commits it.
+// handlers change that message in place, as the runtime commits it and no
+// other.
 func HostGreeter[A Greeter](spawn func(*cajun.Self, *greeterv1.GreeterState) (A, error)) cajun.Option {
 	return cajun.HostWithState(greeterKind, spawn,
 		cajun.Handle(greeter_Greet, A.Greet),

@@ -71,7 +71,8 @@ type Counter interface {
 
 // HostCounter makes a node host Counter. Each activation of an actor calls
 // spawn for a fresh instance, which keeps the loaded state that it is given:
-// handlers change it in place, and the runtime commits it.
+// handlers change that message in place, as the runtime commits it and no
+// other.
 func HostCounter[A Counter](spawn func(*cajun.Self, *probev1.CounterState) (A, error)) cajun.Option {
 	return cajun.HostWithState(counterKind, spawn,
 		cajun.Handle(counter_Add, A.Add),

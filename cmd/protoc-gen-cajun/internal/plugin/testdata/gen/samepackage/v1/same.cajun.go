@@ -31,7 +31,7 @@ type Room interface {
 
 // HostRoom makes a node host Room. Each activation of an actor calls spawn for
 // a fresh instance, which keeps the loaded state that it is given: handlers
-// change it in place, and the runtime commits it.
+// change that message in place, as the runtime commits it and no other.
 func HostRoom[T Room](spawn func(*cajun.Self, *A) (T, error)) cajun.Option {
 	return cajun.HostWithState(roomKind, spawn,
 		cajun.Handle(room_Enter, T.Enter),

@@ -103,7 +103,8 @@ type Account interface {
 
 // HostAccount makes a node host Account. Each activation of an actor calls
 // spawn for a fresh instance, which keeps the loaded state that it is given:
-// handlers change it in place, and the runtime commits it.
+// handlers change that message in place, as the runtime commits it and no
+// other.
 func HostAccount[A Account](spawn func(*cajun.Self, *bankv1.AccountState) (A, error)) cajun.Option {
 	return cajun.HostWithState(accountKind, spawn,
 		cajun.Handle(account_Deposit, A.Deposit),

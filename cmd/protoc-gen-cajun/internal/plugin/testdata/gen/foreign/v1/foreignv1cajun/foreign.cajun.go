@@ -56,7 +56,8 @@ type Foreign interface {
 
 // HostForeign makes a node host Foreign. Each activation of an actor calls
 // spawn for a fresh instance, which keeps the loaded state that it is given:
-// handlers change it in place, and the runtime commits it.
+// handlers change that message in place, as the runtime commits it and no
+// other.
 func HostForeign[A Foreign](spawn func(*cajun.Self, *structpb.Struct) (A, error)) cajun.Option {
 	return cajun.HostWithState(foreignKind, spawn,
 		cajun.Handle(foreign_Known, A.Known),

@@ -42,7 +42,7 @@ type A interface {
 
 // HostA makes a node host A. Each activation of an actor calls spawn for a
 // fresh instance, which keeps the loaded state that it is given: handlers
-// change it in place, and the runtime commits it.
+// change that message in place, as the runtime commits it and no other.
 func HostA[U A](spawn func(*cajun.Self, *namesv1.T) (U, error)) cajun.Option {
 	return cajun.HostWithState(aKind, spawn,
 		cajun.Handle(a_B_C, U.B_C),

@@ -34,7 +34,8 @@ type Second interface {
 
 // HostSecond makes a node host Second. Each activation of an actor calls spawn
 // for a fresh instance, which keeps the loaded state that it is given:
-// handlers change it in place, and the runtime commits it.
+// handlers change that message in place, as the runtime commits it and no
+// other.
 func HostSecond[A Second](spawn func(*cajun.Self, *namesv1.LowerPid) (A, error)) cajun.Option {
 	return cajun.HostWithState(secondKind, spawn,
 		cajun.Handle(second_Run, A.Run),

@@ -37,7 +37,7 @@ type Old interface {
 
 // HostOld makes a node host Old. Each activation of an actor calls spawn for a
 // fresh instance, which keeps the loaded state that it is given: handlers
-// change it in place, and the runtime commits it.
+// change that message in place, as the runtime commits it and no other.
 //
 // Deprecated: declared so in golden/proto2/v1/old.proto.
 func HostOld[A Old](spawn func(*cajun.Self, *oldv1.Outer_State) (A, error)) cajun.Option {
