@@ -37,10 +37,12 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 	}
 	w := n.waiters.Get().(*waiter)
 	c.waiter = w
-	inlining := ctx.Done() == nil && o.safetyNet && m.mayInline(s.host, o.level)
-	c.inline = inlining && m.quick.Load() >= quickRuns
+	watch := false
+	if ctx.Done() == nil && o.safetyNet && m.mayInline(s.host, o.level) {
+		c.inline, watch = m.pace()
+	}
 	var began time.Time
-	if inlining {
+	if watch {
 		began = time.Now()
 	}
 	if fail := s.deliver(o.key, c); fail != nil {
@@ -54,7 +56,7 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 	}
 	r := w.result
 	n.release(w)
-	if inlining {
+	if watch {
 		m.observe(time.Since(began))
 	}
 	return r.message, r.fail
@@ -91,14 +93,26 @@ const (
 	// the way to it and back.
 	quickRun = 100 * time.Microsecond
 	// quickRuns is how many calls in a row must have been quick before callers
-	// run a method's handler themselves.
-	quickRuns = 64
+	// run a method's handler themselves, and watchEvery how many of those share
+	// one that is timed.
+	quickRuns  = 64
+	watchEvery = 32
 )
 
 // mayInline reports whether callers may run the method's handler themselves: it
 // must not be able to wait for the state store.
 func (m *hostedMethod) mayInline(h *hostedKind, level guarantee.Level) bool {
 	return level < guarantee.ExactlyOnce && (h.newState == nil || m.spec.opts.NoSideEffects)
+}
+
+// pace reports whether callers may run the handler of a quick method, and
+// whether this call is to be timed.
+func (m *hostedMethod) pace() (quick, watch bool) {
+	n := m.quick.Load()
+	if n < quickRuns {
+		return false, true
+	}
+	return true, m.inlined.Add(1)%watchEvery == 0
 }
 
 // observe keeps count of how quick a method's handler is.

@@ -142,8 +142,9 @@ type Handler[A any] struct{ method *hostedMethod }
 type hostedMethod struct {
 	spec   *methodSpec
 	invoke func(actor any, ctx context.Context, req proto.Message) (proto.Message, error)
-	// quick counts the latest calls in a row that were quick; see observe.
-	quick atomic.Int64
+	// quick counts the latest calls in a row that were quick, and inlined those
+	// that their callers ran; see observe.
+	quick, inlined atomic.Int64
 }
 
 // Handle serves m with fn.
