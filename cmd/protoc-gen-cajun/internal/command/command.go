@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	cajunproto "github.com/cajun-go/cajun/proto"
 )
@@ -24,6 +25,10 @@ run it as a plugin, without arguments; in buf.gen.yaml:
 By hand it takes:
 
 `
+
+// unpublished is what Go calls the version of a module that a replace directive
+// takes from a folder.
+const unpublished = "v0.0.0-00010101000000"
 
 // Run does what the arguments ask for and returns the exit code: 0 when that
 // was done, 1 when it failed, 2 when they make no sense.
@@ -79,7 +84,7 @@ func writeOptions(folder string) error {
 // ownVersion is the version of the module that the plugin was built from.
 func ownVersion() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
+	if !ok || info.Main.Version == "" || strings.HasPrefix(info.Main.Version, unpublished) {
 		return "(devel)"
 	}
 	return info.Main.Version
