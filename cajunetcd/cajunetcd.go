@@ -61,12 +61,19 @@ func open(ctx context.Context, cfg clientv3.Config, cluster string, within time.
 		defer cancel()
 	}
 	cfg = withDefaults(cfg)
+	if deadline, _ := ctx.Deadline(); cfg.DialTimeout == 0 {
+		// Credentials are checked before there is a client, and without ctx.
+		cfg.DialTimeout = max(time.Until(deadline), time.Nanosecond)
+	}
 	client, err := clientv3.New(cfg)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, nil, nil, noAnswer(cfg, err)
+	}
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("cajunetcd: cannot make a client for etcd at %q: %w", cfg.Endpoints, err)
 	}
 	if err := reach(ctx, client); err != nil {
-		return nil, nil, nil, errors.Join(fmt.Errorf("cajunetcd: no etcd answers at %q: start one there, or give other endpoints: %w", cfg.Endpoints, err), client.Close())
+		return nil, nil, nil, errors.Join(noAnswer(cfg, err), client.Close())
 	}
 	records, err := etcdstate.New(client, "/cajun/"+cluster+"/")
 	if err != nil {
@@ -85,14 +92,15 @@ func withDefaults(cfg clientv3.Config) clientv3.Config {
 	if cfg.DialKeepAliveTime == 0 {
 		cfg.DialKeepAliveTime, cfg.DialKeepAliveTimeout = keepAlive, keepAliveTimeout
 	}
-	if cfg.DialTimeout == 0 {
-		cfg.DialTimeout = firstReach // for the credentials, which are checked before there is a client
-	}
 	pauses := backoff.DefaultConfig
 	pauses.BaseDelay, pauses.MaxDelay = firstPause, longestPause
 	reconnect := grpc.WithConnectParams(grpc.ConnectParams{Backoff: pauses, MinConnectTimeout: attempt})
 	cfg.DialOptions = append([]grpc.DialOption{reconnect}, cfg.DialOptions...) // the later ones win
 	return cfg
+}
+
+func noAnswer(cfg clientv3.Config, err error) error {
+	return fmt.Errorf("cajunetcd: no etcd answers at %q: start one there, or give other endpoints: %w", cfg.Endpoints, err)
 }
 
 // reach finds out early whether etcd is there, so that a wrong address is

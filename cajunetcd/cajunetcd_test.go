@@ -27,9 +27,13 @@ func nobody(t *testing.T) clientv3.Config {
 // A start without a deadline does not wait for ever, and says what is missing.
 func TestNoEtcdWithoutDeadline(t *testing.T) {
 	cfg := nobody(t)
-	_, _, _, err := open(context.Background(), cfg, "test", 50*time.Millisecond)
-	if err == nil || !strings.Contains(err.Error(), cfg.Endpoints[0]) || !strings.Contains(err.Error(), "start one there") {
-		t.Errorf("an etcd that is away: %v", err)
+	withCredentials := cfg
+	withCredentials.Username, withCredentials.Password = "alice", "secret"
+	for _, cfg := range []clientv3.Config{cfg, withCredentials} {
+		_, _, _, err := open(context.Background(), cfg, "test", 50*time.Millisecond)
+		if err == nil || !strings.Contains(err.Error(), cfg.Endpoints[0]) || !strings.Contains(err.Error(), "start one there") {
+			t.Errorf("an etcd that is away, as user %q: %v", cfg.Username, err)
+		}
 	}
 }
 
