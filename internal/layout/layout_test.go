@@ -35,7 +35,7 @@ var rules = []struct {
 	{"cajunetcd", []string{"runtime", "metadata", "metadata/etcdmeta", "state", "state/etcdstate"}},
 	{"cajuntest", []string{"runtime", "metadata", "metadata/memmeta", "state", "state/memstate", "link", "link/memlink"}},
 	{"cmd/protoc-gen-cajun", []string{"proto", "gen", "guarantee", "runtime"}},
-	{"examples", []string{"gen", "runtime", "guarantee", "cajunetcd", "cajuntest", "metadata/embedetcd"}},
+	{"examples", []string{"gen", "runtime", "guarantee", "cajunetcd", "cajuntest", "member", "metadata", "metadata/embedetcd"}},
 	{"crashtest", []string{"runtime", "runtime/internal/gen", "guarantee", "member", "cajunetcd", "metadata/embedetcd", "examples/gen"}},
 	{"internal/layout", nil},
 }
