@@ -163,8 +163,6 @@ func HandleOneWay[A any, Req proto.Message](m *OneWay[Req], fn func(A, context.C
 
 func (m *hostedMethod) newRequest() proto.Message { return m.spec.request().New().Interface() }
 
-func (m *hostedMethod) newReply() proto.Message { return m.spec.reply().New().Interface() }
-
 // checkReply refuses a reply that no caller could use: none at all, one of
 // another type, which only an interceptor can return, or one too large to be
 // sent.
