@@ -14,9 +14,9 @@ import (
 // copied unless the method is immutable, so that an actor behaves the same
 // wherever it lives.
 func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.Message) (proto.Message, *failure) {
-	m, ok := s.host.methods[o.spec.name]
-	if !ok {
-		return nil, noMethod(o.spec.kind.Name, o.spec.name)
+	m, fail := s.host.method(o.spec.kind.Name, o.spec.name, o.spec.oneWay)
+	if fail != nil {
+		return nil, fail
 	}
 	if size := proto.Size(req); size > n.config.maxMessage {
 		return nil, tooLarge(o.spec, size, n.config.maxMessage)
@@ -146,15 +146,25 @@ func (w *waiter) wait(ctx context.Context, o *outgoing) error {
 	if o.waited {
 		left = time.Until(o.deadline)
 	}
-	w.arm(left)
+	expired, cause := w.await(ctx, left)
+	if expired {
+		return context.DeadlineExceeded
+	}
+	return cause
+}
+
+// await waits for the result, for at most d. It reports expired when that was
+// too short, and otherwise nil or why the caller gives up.
+func (w *waiter) await(ctx context.Context, d time.Duration) (expired bool, cause error) {
+	w.arm(d)
 	defer w.timer.Stop()
 	select {
 	case <-w.ready:
-		return nil
+		return false, nil
 	case <-ctx.Done():
-		return causeOf(ctx)
+		return false, causeOf(ctx)
 	case <-w.timer.C:
-		return context.DeadlineExceeded
+		return true, nil
 	}
 }
 
@@ -182,8 +192,17 @@ func (n *Node) abandon(c *call, cause error) *failure {
 	return interrupted(cause, guarantee.MaybeExecuted, "while the actor was at it")
 }
 
-func noMethod(kind, method string) *failure {
-	return refuse(connect.CodeUnimplemented, "the actor's node hosts %s without a method %s: it runs an older or newer version of the service", kind, method)
+// method returns the method that a caller knows the kind by, unless this node
+// has another version of it that cannot serve the caller.
+func (h *hostedKind) method(kind, name string, oneWay bool) (*hostedMethod, *failure) {
+	m, ok := h.methods[name]
+	switch {
+	case !ok:
+		return nil, refuse(connect.CodeUnimplemented, "the actor's node hosts %s without a method %s: it runs an older or newer version of the service", kind, name)
+	case m.spec.oneWay && !oneWay:
+		return nil, refuse(connect.CodeUnimplemented, "the method %s of %s is one-way on the actor's node and gives no reply: it runs an older or newer version of the service", name, kind)
+	}
+	return m, nil
 }
 
 func tooLarge(spec *methodSpec, size, limit int) *failure {

@@ -186,19 +186,14 @@ func (w *waiter) waitRemote(ctx context.Context, o *outgoing, resend bool) error
 	}
 	left := time.Until(o.deadline)
 	silence := min(firstSilence<<min(o.tries, 10), maxSilence)
-	w.arm(min(left, silence))
-	defer w.timer.Stop()
-	select {
-	case <-w.ready:
-		return nil
-	case <-ctx.Done():
-		return causeOf(ctx)
-	case <-w.timer.C:
-		if left <= silence {
-			return context.DeadlineExceeded
-		}
-		return errSilence
+	expired, cause := w.await(ctx, min(left, silence))
+	switch {
+	case !expired:
+		return cause
+	case left <= silence:
+		return context.DeadlineExceeded
 	}
+	return errSilence
 }
 
 // send hands a request to the link. A failure means that it was not sent.

@@ -180,9 +180,9 @@ func (n *Node) admitRequest(p *peer, r *link.Request) (*call, *shard, *failure) 
 	if s == nil || s.epoch != r.Epoch {
 		return nil, nil, n.notOwner(r.Kind, r.Shard)
 	}
-	m, ok := h.methods[r.Method]
-	if !ok {
-		return nil, nil, noMethod(r.Kind, r.Method)
+	m, fail := h.method(r.Kind, r.Method, r.OneWay)
+	if fail != nil {
+		return nil, nil, fail
 	}
 	if fail := checkKey(r.Kind, r.Key); fail != nil {
 		return nil, nil, fail

@@ -146,13 +146,16 @@ func TestAliasWithOtherMessages(t *testing.T) {
 	then := &cajun.Kind{Name: "alias.v0.Echo"}
 	echo := cajun.NewMethod[*probev1.EchoRequest, *probev1.EchoReply](now, "Echo", cajun.MethodOptions{})
 	old := cajun.NewMethod[*probev1.KeyRequest, *probev1.KeyRequest](then, "Echo", cajun.MethodOptions{})
+	note := cajun.NewOneWay[*probev1.EchoRequest](now, "Note", cajun.MethodOptions{})
+	oldNote := cajun.NewMethod[*probev1.KeyRequest, *probev1.KeyRequest](then, "Note", cajun.MethodOptions{})
 	host := cajun.Host(now, func(*cajun.Self) (*struct{}, error) { return new(struct{}), nil },
 		cajun.Handle(echo, func(_ *struct{}, _ context.Context, r *probev1.EchoRequest) (*probev1.EchoReply, error) {
 			if r.GetText() == "no" {
 				return nil, errors.New("no")
 			}
 			return &probev1.EchoReply{Text: strings.ToUpper(r.GetText())}, nil
-		}))
+		}),
+		cajun.HandleOneWay(note, func(*struct{}, context.Context, *probev1.EchoRequest) error { return nil }))
 	synctest.Test(t, func(t *testing.T) {
 		c := cajuntest.Start(t, 1, host)
 		caller := c.Add()
@@ -163,6 +166,8 @@ func TestAliasWithOtherMessages(t *testing.T) {
 			}
 			_, err := old.Call(testContext(t), pid, &probev1.KeyRequest{Actor: "no"})
 			wantOutcome(t, err, guarantee.Answered, "no")
+			_, err = oldNote.Call(testContext(t), pid, &probev1.KeyRequest{})
+			wantOutcome(t, err, guarantee.NotExecuted, "one-way")
 		}
 	})
 }
