@@ -5,13 +5,13 @@ import (
 	"io"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cajun-go/cajun/cajuntest"
 	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
 	"github.com/cajun-go/cajun/examples/gen/greeter/v1/greeterv1cajun"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	cajun "github.com/cajun-go/cajun/runtime"
 )
 
@@ -37,7 +37,7 @@ func TestClientOutlivesOwners(t *testing.T) {
 // The client is in the cluster that the options name, also when node 0 is dead
 // by then, and there is one client however many ask at once.
 func TestClientFindsTheCluster(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := cajuntest.Start(t, 2, host(), cajun.WithCluster("other"))
 		c.Kill(0)
 		clients := make([]*cajun.Node, 4)

@@ -7,6 +7,10 @@
 //	_, err := alice.Deposit(t.Context(), &bankv1.DepositRequest{Cents: 100}) // now alice lives somewhere
 //	c.Kill(c.Owner(alice))                                                 // and dies with that node
 //	_, err = alice.Deposit(t.Context(), &bankv1.DepositRequest{Cents: 100}) // and is back on another
+//
+// A cluster may live in a bubble of [testing/synctest]. Go 1.26's race detector
+// can crash on timers in bubbles (https://go.dev/issue/78156): run such tests
+// with GOMAXPROCS=1 when you use -race.
 package cajuntest
 
 import (

@@ -6,13 +6,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cajun-go/cajun/cajuntest"
 	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
 	"github.com/cajun-go/cajun/examples/gen/greeter/v1/greeterv1cajun"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link"
 	"github.com/cajun-go/cajun/member"
 	cajun "github.com/cajun-go/cajun/runtime"
@@ -40,7 +40,7 @@ func host() cajun.Option {
 // every goroutine.
 func inBubble(t *testing.T, nodes int, test func(t *testing.T, c *cajuntest.Cluster)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(t, cajuntest.Start(t, nodes, host())) })
+	bubble.Test(t, func(t *testing.T) { test(t, cajuntest.Start(t, nodes, host())) })
 }
 
 func greet(t *testing.T, c *cajuntest.Cluster, through int, key string, within time.Duration, level guarantee.Level) error {
@@ -217,7 +217,7 @@ func TestNothingIsLeft(t *testing.T) {
 // A start that fails leaves nothing running either.
 func TestFailedStartLeavesNothing(t *testing.T) {
 	boom := cajun.WithService(func(*cajun.Node) (cajun.Service, error) { return nil, context.Canceled })
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		failing := &recorder{TB: t}
 		if failing.run(func() { cajuntest.Start(failing, 2, host(), boom) }) == "" {
 			t.Error("Start did not fail the test")
@@ -235,7 +235,7 @@ func TestStartRefusesNegativeSizes(t *testing.T) {
 
 // Owner is -1 before an actor's first call, which is where tests stumble.
 func TestNodesThatAreNone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		failing := &recorder{TB: t}
 		c := cajuntest.Start(failing, 1, host())
 		defer failing.cleanup()

@@ -15,6 +15,7 @@ import (
 
 	statev1 "github.com/cajun-go/cajun/gen/cajun/state/v1"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/journal"
 	"github.com/cajun-go/cajun/state"
 	"github.com/cajun-go/cajun/state/memstate"
@@ -84,7 +85,7 @@ func TestSettle(t *testing.T) {
 	}
 	for _, script := range scripts {
 		t.Run(fmt.Sprint(script), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := newBook(t)
 				a := b.load("a", mine)
 				for n := uint64(1); n <= 4; n++ {
@@ -118,7 +119,7 @@ func TestSettle(t *testing.T) {
 func TestRandomFates(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(30) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			b := newBook(t)
 			a := b.load("a", mine)
 			b.store.SetPlan(statetest.Random(seed, 0.5))
@@ -164,7 +165,7 @@ func TestFenced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := newBook(t)
 				a := b.load("a", mine)
 				writes := 0
@@ -204,7 +205,7 @@ func TestFenced(t *testing.T) {
 // TestSettlingEnds with the activation's life, and says that nothing is known.
 func TestSettlingEnds(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBook(t)
 		a := b.load("a", mine)
 		b.store.SetPlan(func(statetest.Write) statetest.Fate { return statetest.Lose })
@@ -264,7 +265,7 @@ func TestGroups(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				store := &groups{Store: memstate.New(), gate: make(chan struct{}), poison: poisoned.Key, err: err}
 				if err := errors.Join(store.Seal(t.Context(), []state.Seal{{Shard: shard, Fence: mine}})...); err != nil {
 					t.Fatal(err)
@@ -305,7 +306,7 @@ func TestGroups(t *testing.T) {
 // other one go through.
 func TestOtherShardsOfAGroup(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &groups{Store: memstate.New(), gate: make(chan struct{})}
 		other := state.Shard{Kind: shard.Kind, Number: 8}
 		for _, s := range []state.Seal{{Shard: shard, Fence: mine}, {Shard: other, Fence: mine}} {
@@ -376,7 +377,7 @@ func TestLookAndWatermark(t *testing.T) {
 // in the store.
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBook(t)
 		a := b.load("a", mine)
 		byKey := func(key string) journal.Turn {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/member"
 	"github.com/cajun-go/cajun/metadata"
 	"github.com/cajun-go/cajun/metadata/memmeta"
@@ -42,7 +43,7 @@ type node struct {
 // run runs a test in a bubble on a cluster with so many shards and nodes.
 func run(t *testing.T, nodes, shards int, test func(t *testing.T, c *cluster)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		space, err := metadata.NewSpace("test")
 		if err != nil {
 			t.Fatal(err)

@@ -3,14 +3,14 @@ package member
 import (
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/metadata"
 )
 
 func TestBury(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		leader, suspect := join(t, w, nil), join(t, w, nil)
 		suspect.Abandon()
@@ -59,7 +59,7 @@ func TestBuryIsRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWire(t)
 				undertaker, suspect := join(t, w, nil), join(t, w, nil)
 				who, guard := prepare(t, w, undertaker, suspect)
@@ -80,7 +80,7 @@ func TestBuryIsRefused(t *testing.T) {
 
 // A burial whose answer was lost is completed.
 func TestBuryAfterAnUnclearCommit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		undertaker, suspect := join(t, w, nil), join(t, w, nil)
 		suspect.Abandon()
@@ -96,7 +96,7 @@ func TestBuryAfterAnUnclearCommit(t *testing.T) {
 
 // A live process that is buried by mistake stops by itself.
 func TestTheBuriedLearnOfIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		undertaker, suspect := join(t, w, nil), join(t, w, nil)
 		if err := Bury(t.Context(), w, testSpace(t), suspect.Member(), undertaker.Present()); err != nil {

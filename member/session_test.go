@@ -9,11 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/metadata"
 )
 
 func TestJoinAndClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		s := join(t, w, nil)
 		e, found, err := w.Get(t.Context(), s.Key())
@@ -53,7 +54,7 @@ func TestJoinAndClose(t *testing.T) {
 }
 
 func TestJoinRefuses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		for name, cfg := range map[string]Config{
 			"short TTL": {Store: w, TTL: MinTTL - 1},
@@ -71,7 +72,7 @@ func TestJoinRefuses(t *testing.T) {
 
 // A member key whose session does not know that it exists must not live on.
 func TestJoinCleansUpAfterAnUnclearCommit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		w.onCommit = func(metadata.Txn, metadata.Result, error) error { return errCut }
 		if _, err := Join(t.Context(), Config{Store: w, Space: testSpace(t)}); !errors.Is(err, errCut) {
@@ -85,7 +86,7 @@ func TestJoinCleansUpAfterAnUnclearCommit(t *testing.T) {
 }
 
 func TestSessionOutlivesManyTTLs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := join(t, newWire(t), nil)
 		state, changed := s.State()
 		for range 50 {
@@ -104,7 +105,7 @@ func TestSessionOutlivesManyTTLs(t *testing.T) {
 }
 
 func TestLostWhenTheMemberKeyIsDeleted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		s := join(t, w, nil)
 		synctest.Wait()
@@ -133,7 +134,7 @@ func TestLostWhenTheMemberKeyIsDeleted(t *testing.T) {
 
 // The watch may first see the member key when it has been replaced already.
 func TestLostWhenTheWatchFindsAnotherKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		for name, tell := range map[string]func(ownKey, metadata.Entry){
 			"reset": func(o ownKey, e metadata.Entry) { o.Reset(metadata.Snapshot{Entries: []metadata.Entry{e}}) },
@@ -153,7 +154,7 @@ func TestLostWhenTheWatchFindsAnotherKey(t *testing.T) {
 }
 
 func TestLostWhenTheLeaseExpired(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		w.noWatch.Store(true)
 		s := join(t, w, nil)
@@ -171,7 +172,7 @@ func TestLostWhenTheLeaseExpired(t *testing.T) {
 }
 
 func TestAbandonLeavesTheKeyToTheLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		s := join(t, w, nil)
 		s.Abandon()
@@ -190,7 +191,7 @@ func TestAbandonLeavesTheKeyToTheLease(t *testing.T) {
 }
 
 func TestCloseCanBeTriedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		s := join(t, w, nil)
 		w.cut()
@@ -211,7 +212,7 @@ func TestCloseCanBeTriedAgain(t *testing.T) {
 }
 
 func TestUpdate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		s := join(t, w, nil)
 		const writers = 20
@@ -244,7 +245,7 @@ func TestUpdate(t *testing.T) {
 
 // An update that somebody else's write overtook is made anew.
 func TestUpdateComparesItsKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		s := join(t, w, nil)
 		calls := 0

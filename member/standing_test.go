@@ -6,13 +6,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/metadata"
 )
 
 // The deadline counts from when the last acknowledged renewal was sent, and
 // lies before the end of the lease.
 func TestSuspendsAtTheDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		const slow = 700 * time.Millisecond
 		var applied time.Time // when the store renewed: that is when it was sent
@@ -37,7 +38,7 @@ func TestSuspendsAtTheDeadline(t *testing.T) {
 
 // Nobody needs to ask Check for a suspension to be noticed.
 func TestSuspensionIsAnnounced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		s := join(t, w, nil)
 		_, changed := s.State()
@@ -74,7 +75,7 @@ func TestResumeNeedsTheMemberKey(t *testing.T) {
 		"replaced": func(s *Session) metadata.Op { return metadata.Put(s.Key(), nil, s.Lease()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWire(t)
 				w.noWatch.Store(true) // only the read can tell
 				s := join(t, w, nil)
@@ -101,7 +102,7 @@ func TestResumeNeedsTheMemberKey(t *testing.T) {
 
 // While the member key cannot be read, renewals alone change nothing.
 func TestResumeWaitsForTheRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		clock := newJumpClock()
 		s := join(t, w, func(c *Config) { c.Clock = clock })
@@ -123,7 +124,7 @@ func TestResumeWaitsForTheRead(t *testing.T) {
 
 // A read that takes longer than the renewal lasts resumes nothing.
 func TestResumeInTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		clock := newJumpClock()
 		s := join(t, w, func(c *Config) { c.Clock = clock })
@@ -147,7 +148,7 @@ func TestResumeInTime(t *testing.T) {
 // A process that was stopped finds on waking the answer to a renewal that it
 // sent before. Neither that answer nor Check may let it pass.
 func TestWakingUpWithAnAnswerUnderWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		clock := newJumpClock()
 		s := join(t, w, func(c *Config) { c.Clock = clock })
@@ -170,7 +171,7 @@ func TestWakingUpWithAnAnswerUnderWay(t *testing.T) {
 
 // The trust ended and nobody looked before the next renewal was acknowledged.
 func TestUnnoticedExpiryStillNeedsTheRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		clock := newJumpClock()
 		s := join(t, w, func(c *Config) { c.Clock = clock })
@@ -210,7 +211,7 @@ func TestClockJumps(t *testing.T) {
 		"slewed across the deadline":    {4*time.Second - 1, 4 * time.Second, 0, ErrSuspended},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				clock := newJumpClock()
 				s := join(t, newWire(t), func(c *Config) { c.Clock = clock })
 				wantCheck(t, s, nil)
@@ -225,7 +226,7 @@ func TestClockJumps(t *testing.T) {
 
 // The boot clock may cost a system call, so it is asked only in doubt.
 func TestBootClockIsAskedOnlyInDoubt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		clock := newJumpClock()
 		s := join(t, newWire(t), func(c *Config) { c.Clock = clock })
 		before := clock.boots.Load()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/metadata"
 )
 
@@ -30,7 +31,7 @@ func sessions(ms []Member) []string {
 }
 
 func TestViewFollowsTheMembers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		a := join(t, w, nil)
 		v := newView(t, w)
@@ -66,7 +67,7 @@ func TestViewFollowsTheMembers(t *testing.T) {
 }
 
 func TestViewWaitEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		v := newView(t, newWire(t))
 		never := func(*Snapshot) bool { return false }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -84,7 +85,7 @@ func TestViewWaitEnds(t *testing.T) {
 // Sync does not wait for a watch that has nothing to tell, and what the watch
 // brings late does not turn the view back.
 func TestViewSync(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		w.noWatch.Store(true)
 		a := join(t, w, nil)
@@ -121,7 +122,7 @@ func TestViewSync(t *testing.T) {
 }
 
 func TestViewKeepsADamagedMember(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWire(t)
 		v := newView(t, w)
 		key := testSpace(t).Member("odd")

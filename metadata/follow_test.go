@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/metadata"
 	"github.com/cajun-go/cajun/metadata/memmeta"
 )
@@ -134,7 +135,7 @@ func (f *faulty) breakWatch(err error) {
 // follow runs a test with a follower in fake time. The returned channel is
 // closed when Follow returns.
 func follow(t *testing.T, body func(*testing.T, *faulty, *recorder, context.CancelFunc, <-chan struct{})) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &faulty{Store: memmeta.New()}
 		defer store.Close()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -297,7 +298,7 @@ func TestFollowEndsWithStore(t *testing.T) {
 }
 
 func TestFollowSaysWhy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &faulty{Store: memmeta.New(), listErr: errors.New("unreachable")}
 		defer store.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

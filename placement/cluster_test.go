@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/member"
 	"github.com/cajun-go/cajun/metadata"
 	"github.com/cajun-go/cajun/metadata/memmeta"
@@ -60,7 +61,7 @@ type node struct {
 // run runs a test in a bubble, with a cluster of so many nodes and shards.
 func run(t *testing.T, nodes, shards int, test func(t *testing.T, c *cluster)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		space, err := metadata.NewSpace("test")
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/metadata"
 	"github.com/cajun-go/cajun/metadata/memmeta"
 	"github.com/cajun-go/cajun/state"
@@ -16,7 +17,7 @@ import (
 // inTable runs a test in a bubble with a table that knows one kind.
 func inTable(t *testing.T, test func(t *testing.T, store *memmeta.Store, space metadata.Space, table *Table)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store, space := newStore(t)
 		register(t, store, space, KindSpec{[]string{testKind, "alias"}, 16})
 		table, err := NewTable(t.Context(), store, space, nil)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
@@ -16,7 +17,7 @@ import (
 
 // TestPassivation follows one actor through idle times.
 func TestPassivation(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		ctx := t.Context()
 		pid := w.counterOn(0, owner, "a")
 		hook := func() string { return w.hooksOf(key(pid)) }
@@ -56,7 +57,7 @@ func TestPassivation(t *testing.T) {
 // sends more while OnPassivate runs.
 func TestSelfPassivate(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage()
 		leaving, leave := make(chan struct{}, 1), make(chan struct{})
 		c := cajuntest.Start(t, 1, probev1cajun.HostEcho(func(self *cajun.Self) (*fragile, error) {
@@ -146,7 +147,7 @@ func TestPassivationUnderLoad(t *testing.T) {
 // TestOnPassivateWhenDraining expects the hook before the shard is handed on.
 func TestOnPassivateWhenDraining(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2)
 		pid := w.counterOn(0, 1, "a")
 		g := w.hold("hold")
@@ -186,7 +187,7 @@ func TestOnPassivateWhenDraining(t *testing.T) {
 // start turns nor answer once its lease may have run out.
 func TestSuspendedNodeIsSilent(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
 		pid := w.counterOn(1, 1, "a") // the caller and the actor are on the node that will be cut off
 		other := w.counterOn(1, 1, "b")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/member"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
@@ -19,7 +20,7 @@ import (
 // An owner that hangs for longer than its lease serves nothing from then on:
 // not what is in a handler, not what waits behind it, not its local callers.
 func TestClusterPausedOwner(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage()
 		c := cajuntest.Start(t, 3, s.options())
 		open := make(chan struct{})
@@ -139,7 +140,7 @@ func clusterKey(t *testing.T, c *cajuntest.Cluster, owner int, name string, pid 
 // Two nodes that cannot reach each other and still reach the store: nobody is
 // declared dead, nothing moves, and each serves whoever reaches it.
 func TestClusterPartition(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage()
 		c := cajuntest.Start(t, 3, s.options())
 		key := clusterKey(t, c, 1, "key", func(key string) cajun.Target { return probev1cajun.NewCounterPid(c.Node(0), key) })

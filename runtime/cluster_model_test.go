@@ -7,11 +7,11 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
@@ -40,7 +40,7 @@ func seeds(t *testing.T, campaign func(t *testing.T, rnd *rand.Rand)) {
 					t.Logf("replay with -run %q -cluster.seed %d", t.Name(), seed)
 				}
 			}()
-			synctest.Test(t, func(t *testing.T) { campaign(t, rand.New(rand.NewPCG(seed, 0))) })
+			bubble.Test(t, func(t *testing.T) { campaign(t, rand.New(rand.NewPCG(seed, 0))) })
 		})
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link"
 	"github.com/cajun-go/cajun/link/memlink"
 	"github.com/cajun-go/cajun/member"
@@ -62,7 +62,7 @@ func (s *spy) ask(t *testing.T, to link.Peer, r link.Request) []link.Response {
 // What arrives under another epoch than the shard's present one does not run,
 // and neither does what arrives twice: both may come from long ago.
 func TestClusterReceiverChecks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		stage, network, meta, records := newStage(), memlink.NewNetwork(), memmeta.New(), memstate.New()
 		node, err := cajun.Start(t.Context(), stage.options(), cajun.WithMetadata(meta), cajun.WithState(records),
 			cajun.WithTransport(network.Transport()), cajun.WithLogger(slog.New(slog.DiscardHandler)))
@@ -131,7 +131,7 @@ func numbered(i int) (kind *cajun.Kind, method *cajun.Method[*probev1.EchoReques
 
 // Nodes that host different kinds, and one that hosts none, reach them all.
 func TestClusterOfManyKinds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const kinds = 12
 		c := cajuntest.Start(t, 0)
 		call := make([]func(through int, key string, limit time.Duration, level guarantee.Level) error, kinds)

@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
@@ -19,7 +20,7 @@ import (
 
 // TestDeadlines calls handlers that ignore their contexts.
 func TestDeadlines(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		g := w.hold("hold")
 		req := &probev1.EchoRequest{Text: "hold"}
 		for _, c := range []struct {
@@ -57,7 +58,7 @@ func TestDeadlines(t *testing.T) {
 
 // TestTimeoutDoesNotLeak lets a call time out and then makes slower ones.
 func TestTimeoutDoesNotLeak(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		w.on("slow", func(ctx context.Context, _ *cajun.Self) error {
 			if d, ok := ctx.Deadline(); !ok || time.Until(d) < 10*time.Second {
 				return errors.New("the deadline of an earlier call")
@@ -86,7 +87,7 @@ func TestTimeoutDoesNotLeak(t *testing.T) {
 // TestHandlersSeeTheEnd checks that a handler learns that its caller has left,
 // and why.
 func TestHandlersSeeTheEnd(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		entered, saw := make(chan struct{}, 10), make(chan error, 10)
 		w.on("wait", func(ctx context.Context, _ *cajun.Self) error {
 			entered <- struct{}{}
@@ -130,7 +131,7 @@ func TestHandlersSeeTheEnd(t *testing.T) {
 
 // TestCancelAfterResend gives a call up that was sent again meanwhile.
 func TestCancelAfterResend(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		entered, left := make(chan struct{}, 10), make(chan struct{}, 10)
 		w.on("wait", func(ctx context.Context, _ *cajun.Self) error {
 			entered <- struct{}{}
@@ -157,7 +158,7 @@ func TestCancelAfterResend(t *testing.T) {
 
 // TestWithdrawnCalls gives calls up that wait in the mailbox.
 func TestWithdrawnCalls(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		g := w.hold("hold")
 		pid := w.echoOn(0, owner, "a")
 		first := async(func() (*probev1.EchoReply, error) { return pid.Echo(t.Context(), &probev1.EchoRequest{Text: "hold"}) })
@@ -191,7 +192,7 @@ func TestWithdrawnCalls(t *testing.T) {
 // be sent.
 func TestExpiredCallsAreNotSent(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		wire := newTap()
 		w := newWorld(t, 2, cajun.WithTransport(wire))
 		pid := w.echoOn(0, 1, "a")
@@ -211,7 +212,7 @@ func TestExpiredCallsAreNotSent(t *testing.T) {
 
 // TestStalledChains lets two chains wait for each other: a deadline ends it.
 func TestStalledChains(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		alice, bob := w.echoOn(0, 0, "alice"), w.echoOn(0, owner, "bob")
 		var both = make(chan struct{}, 2)
 		meet := func(other interface {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
@@ -22,7 +23,7 @@ import (
 
 // TestFullMailbox fills a mailbox of four.
 func TestFullMailbox(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		g := w.hold("hold")
 		pid := w.echoOn(0, owner, "a")
 		var calls []<-chan answer[*probev1.EchoReply]
@@ -56,7 +57,7 @@ func TestFullMailbox(t *testing.T) {
 
 // TestPanics lets handlers panic, and end their goroutines.
 func TestPanics(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		w.on("panic", func(context.Context, *cajun.Self) error { panic("ouch") })
 		w.on("goexit", func(context.Context, *cajun.Self) error { runtime.Goexit(); return nil })
 		ctx := testContext(t)
@@ -102,7 +103,7 @@ func TestPanics(t *testing.T) {
 }
 
 func TestNilReply(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		ctx := testContext(t)
 		pid := w.counterOn(0, owner, "a")
 		for range 2 {
@@ -142,7 +143,7 @@ func TestFailingHooks(t *testing.T) {
 		for _, where := range []string{"spawn", "OnActivate", "OnPassivate"} {
 			t.Run(where+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					s := newStage()
 					broken := map[string]bool{where: true}
 					try := func(place string) error {
@@ -185,7 +186,7 @@ func TestFailingHooks(t *testing.T) {
 
 // TestCycles lets chains come back to where they started.
 func TestCycles(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		ctx := testContext(t)
 		a, b := w.echoOn(0, owner, "a"), w.echoOn(0, 1-owner, "b")
 		var aAgain, bAgain probev1cajun.EchoPid
@@ -241,7 +242,7 @@ func TestDepth(t *testing.T) {
 // TestNestedCallsThatCannotBeYet expects clear refusals of what a handler
 // cannot do.
 func TestNestedCallsThatCannotBeYet(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		other := func(self *cajun.Self) probev1cajun.EchoPid { return probev1cajun.NewEchoPid(self, "other") }
 		for name, f := range map[string]func(context.Context, *cajun.Self) error{
 			"surely": func(ctx context.Context, self *cajun.Self) error {
@@ -286,7 +287,7 @@ func TestNestedCallsThatCannotBeYet(t *testing.T) {
 
 // TestContextIsDeadAfterItsTurn keeps a handler's context.
 func TestContextIsDeadAfterItsTurn(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		kept := make(chan context.Context, 1)
 		w.on("keep", func(ctx context.Context, _ *cajun.Self) error { kept <- ctx; return nil })
 		pid, other := w.echoOn(0, owner, "a"), w.echoOn(0, owner, "b")
@@ -313,7 +314,7 @@ func TestContextIsDeadAfterItsTurn(t *testing.T) {
 
 // TestHandlerErrors checks what arrives of a handler's error.
 func TestHandlerErrors(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		detail, err := connectproto.NewErrorDetail(&probev1.EchoRequest{Text: "the detail"})
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
@@ -26,7 +27,7 @@ func TestRepeatsGetTheStoredAnswer(t *testing.T) {
 	for _, script := range []string{"", "fail"} {
 		t.Run("script "+script, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				wire := newTap()
 				w := newWorld(t, 2, cajun.WithTransport(wire))
 				w.on("fail", func(context.Context, *cajun.Self) error { return errRehearsed })
@@ -69,7 +70,7 @@ func TestRepeatsGetTheStoredAnswer(t *testing.T) {
 // its repeat.
 func TestRepeatAfterPassivation(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		wire := newTap()
 		w := newWorld(t, 2, cajun.WithTransport(wire))
 		w.on("leave", func(_ context.Context, self *cajun.Self) error { self.Passivate(); return nil })
@@ -112,7 +113,7 @@ func TestRepeatAfterPassivation(t *testing.T) {
 // TestRepeatOfARunningCall sends a call again while its handler runs: the
 // repeat waits, and nothing runs twice, at any level that repeats.
 func TestRepeatOfARunningCall(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		pid := w.echoOn(0, owner, "a")
 		for level, call := range map[string]func(context.Context, *probev1.EchoRequest) (*probev1.EchoReply, error){
 			"at least once": pid.EchoSure,
@@ -137,7 +138,7 @@ func TestRepeatOfARunningCall(t *testing.T) {
 // TestSharedKey lets two callers use one key at the same time. The first one
 // leaves, and the second must not suffer.
 func TestSharedKey(t *testing.T) {
-	bubble(t, 3, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 3, func(t *testing.T, w *world, owner int) {
 		w.on("patient", func(ctx context.Context, _ *cajun.Self) error {
 			select {
 			case <-ctx.Done():
@@ -168,7 +169,7 @@ func TestSharedKey(t *testing.T) {
 // TestOneKeyTwoMethods uses a key for two methods of an actor at once: these
 // are two calls.
 func TestOneKeyTwoMethods(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		w.on("slow", func(context.Context, *cajun.Self) error { time.Sleep(3 * time.Second); return nil })
 		pid := w.counterOn(0, owner, "a")
 		other := async(func() (*probev1.AddReply, error) {
@@ -189,7 +190,7 @@ func TestOneKeyTwoMethods(t *testing.T) {
 // TestIdempotent repeats calls under a key from everywhere.
 func TestIdempotent(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
 		pid := w.counterOn(0, 1, "a")
 		labels := map[string]int64{}
@@ -249,7 +250,7 @@ func TestIdempotent(t *testing.T) {
 // TestForgottenCalls lets a frame arrive that its caller has long given up.
 func TestForgottenCalls(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		wire := newTap()
 		w := newWorld(t, 3, cajun.WithTransport(wire))
 		pid := w.counterOn(0, 1, "a")
@@ -294,7 +295,7 @@ func TestForgottenCalls(t *testing.T) {
 // TestOutstanding makes 65 calls at once: the last one waits at the sender.
 func TestOutstanding(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		wire := newTap()
 		w := newWorld(t, 2, cajun.WithTransport(wire))
 		pid, other := w.echoOn(0, 1, "a"), w.echoOn(0, 1, "b")
@@ -342,7 +343,7 @@ func TestOnceThroughDeaths(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t, 4)
 				w.Faults(link.Faults{Seed: seed, Loss: 0.05, Duplicate: 0.1, Reorder: 0.1, Delay: 3 * time.Millisecond})
 				const callers, actors = 4, 5 // no more callers than a mailbox holds
@@ -407,7 +408,7 @@ func TestOnceThroughDeaths(t *testing.T) {
 // refused: the call may have run.
 func TestOutcomesCoverAllAttempts(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		wire := newTap()
 		w := newWorld(t, 2, cajun.WithTransport(wire))
 		pid := w.echoOn(0, 1, "a")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
@@ -33,7 +34,7 @@ func again(next cajun.Invoker) cajun.Invoker {
 // TestInterceptorCallsAgain: AT_MOST_ONCE calls that an interceptor repeats are
 // calls of their own, not to be taken for others that wait at the actor.
 func TestInterceptorCallsAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, cajun.WithOutbound(again))
 		for owner, site := range []string{"local", "remote"} {
 			pid := w.echoOn(0, owner, site)
@@ -64,7 +65,7 @@ func TestInterceptorCallsAgain(t *testing.T) {
 // TestOutcomeOverRepeats: the outcome covers the attempts that an interceptor
 // made too.
 func TestOutcomeOverRepeats(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		// Each attempt has a second.
 		impatient := func(next cajun.Invoker) cajun.Invoker {
 			return func(ctx context.Context, call cajun.Call, req proto.Message) (proto.Message, error) {
@@ -85,7 +86,7 @@ func TestOutcomeOverRepeats(t *testing.T) {
 // TestRefusalIsNoAnswer: what an inbound interceptor refuses is not remembered
 // as the actor's answer.
 func TestRefusalIsNoAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var closed atomic.Bool
 		door := func(next cajun.Invoker) cajun.Invoker {
 			return func(ctx context.Context, call cajun.Call, req proto.Message) (proto.Message, error) {
@@ -115,7 +116,7 @@ func TestRefusalIsNoAnswer(t *testing.T) {
 // TestOneWayToSelfWhileDraining: a turn may send to actors of its own shard
 // while the shard waits for that very turn.
 func TestOneWayToSelfWhileDraining(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2)
 		pid := w.echoOn(1, 0, "a")
 		g := w.hold("hold")
@@ -156,7 +157,7 @@ func TestAliasWithOtherMessages(t *testing.T) {
 			return &probev1.EchoReply{Text: strings.ToUpper(r.GetText())}, nil
 		}),
 		cajun.HandleOneWay(note, func(*struct{}, context.Context, *probev1.EchoRequest) error { return nil }))
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := cajuntest.Start(t, 1, host)
 		caller := c.Add()
 		for _, from := range []int{0, caller} {
@@ -175,7 +176,7 @@ func TestAliasWithOtherMessages(t *testing.T) {
 // TestCallTimeoutIsNotDoubled: what a call has waited for before it reached its
 // actor counts.
 func TestCallTimeoutIsNotDoubled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, cajun.WithCallTimeout(2*time.Second))
 		pid := w.echoOn(1, 0, "a")
 		g := w.hold("hold")

@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
@@ -29,7 +30,7 @@ func wantSum(t testing.TB, pid probev1cajun.CounterPid, sum, runs int64) {
 
 // TestStateIsPutBack undoes what failed turns did, map entries included.
 func TestStateIsPutBack(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		w.on("fail", func(context.Context, *cajun.Self) error { return errRehearsed })
 		w.on("panic", func(context.Context, *cajun.Self) error { panic("ouch") })
 		w.on("give up", func(ctx context.Context, _ *cajun.Self) error { <-ctx.Done(); return ctx.Err() })
@@ -66,7 +67,7 @@ func TestStateIsPutBack(t *testing.T) {
 }
 
 func TestStateSurvivesPassivation(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		pid := w.counterOn(0, owner, "a")
 		for i := range int64(5) {
 			if _, err := pid.Add(testContext(t), &probev1.AddRequest{Amount: 1}); err != nil {
@@ -85,7 +86,7 @@ func TestStateSurvivesPassivation(t *testing.T) {
 // TestStateSurvivesNodes moves a counter about by every means.
 func TestStateSurvivesNodes(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
 		ctx := testContext(t)
 		pid := w.counterOn(0, 1, "a")
@@ -132,7 +133,7 @@ func TestStateSurvivesNodes(t *testing.T) {
 
 // TestStateTooLarge grows a state beyond what a turn may commit.
 func TestStateTooLarge(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, w *world, owner int) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		ctx := testContext(t)
 		pid := w.counterOn(0, owner, "a")
 		for _, call := range []func(context.Context, *probev1.AddRequest) (*probev1.AddReply, error){pid.Add, pid.AddSure, pid.AddOnce} {
@@ -153,7 +154,7 @@ func TestUncertainCommits(t *testing.T) {
 	for _, fate := range []statetest.Fate{statetest.Lose, statetest.Hide, statetest.Late} {
 		t.Run(fmt.Sprint(fate), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				store := statetest.NewUnreliable(memstate.New(), nil)
 				w := newWorld(t, 2, cajun.WithState(store))
 				pid := w.counterOn(0, 1, "a")
@@ -191,7 +192,7 @@ func (s *fencedStore) Commit(ctx context.Context, cs []state.Commit) error {
 // during the turn, and that nobody sees the refused state.
 func TestFencedCommit(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		store := &fencedStore{Store: memstate.New()}
 		w := newWorld(t, 2, cajun.WithState(store))
 		pid := w.counterOn(0, 1, "a")

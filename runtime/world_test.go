@@ -6,10 +6,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cajun-go/cajun/cajuntest"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link"
 	"github.com/cajun-go/cajun/link/memlink"
 	cajun "github.com/cajun-go/cajun/runtime"
@@ -218,15 +218,15 @@ func (e *tappedEndpoint) Send(ctx context.Context, to link.Peer, f link.Frame) e
 	return e.Endpoint.Send(ctx, to, f)
 }
 
-// bubble runs a test in a bubble of its own, where time costs nothing and
+// fakeTime runs a test in a bubble of its own, where time costs nothing and
 // synctest.Wait tells that nothing moves any more: once for an actor on the
 // caller's node, 0, and once for one on another, 1.
-func bubble(t *testing.T, nodes int, f func(t *testing.T, w *world, owner int), opts ...cajun.Option) {
+func fakeTime(t *testing.T, nodes int, f func(t *testing.T, w *world, owner int), opts ...cajun.Option) {
 	t.Parallel()
 	for owner, name := range []string{"local", "remote"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { f(t, newWorld(t, nodes, opts...), owner) })
+			bubble.Test(t, func(t *testing.T) { f(t, newWorld(t, nodes, opts...), owner) })
 		})
 	}
 }

@@ -2,10 +2,14 @@
 package layout
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +28,8 @@ var rules = []struct {
 	{"gen", nil},
 	{"guarantee", nil},
 	{"internal/etcdonce", nil},
-	{"metadata", []string{"internal/etcdonce"}},
+	{"internal/bubble", nil},
+	{"metadata", []string{"internal/etcdonce", "internal/bubble"}},
 	{"state", []string{"guarantee", "internal/etcdonce"}},
 	{"link", []string{"guarantee", "gen"}},
 	{"member", []string{"metadata", "gen"}},
@@ -134,5 +139,27 @@ func TestClientsLinkNoServer(t *testing.T) {
 				t.Errorf("%s depends on %s", p.ImportPath, dep)
 			}
 		}
+	}
+}
+
+// TestBubblesSpareTheRaceDetector: a test that starts a bubble by itself crashes
+// the race detector now and then. Package bubble says why.
+func TestBubblesSpareTheRaceDetector(t *testing.T) {
+	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		direct := []byte("synctest." + "Test(t")
+		if folder := filepath.Base(filepath.Dir(path)); folder != "bubble" && bytes.Contains(source, direct) {
+			t.Errorf("%s: call bubble.Test in place of %s", path, direct)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

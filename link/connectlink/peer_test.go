@@ -10,6 +10,7 @@ import (
 	"time"
 
 	linkv1 "github.com/cajun-go/cajun/gen/cajun/link/v1"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link"
 )
 
@@ -247,7 +248,7 @@ func TestNothingIsKeptOfPeersThatAreGone(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var fs failures
 		down := errors.New("down")
 		var pauses []time.Duration
@@ -284,7 +285,7 @@ func TestOutbox(t *testing.T) {
 	frame := func(size int) *link.Frame {
 		return &link.Frame{Request: &link.Request{Payload: make([]byte, size)}}
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		o := newOutbox(1000)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link"
 	"github.com/cajun-go/cajun/link/memlink"
 )
@@ -74,7 +75,7 @@ func send(t *testing.T, from, to *node, ids ...uint64) {
 }
 
 func TestPartition(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		a, b := open(t, network, "a"), open(t, network, "b")
 		defer a.Close()
@@ -117,7 +118,7 @@ func TestPartition(t *testing.T) {
 }
 
 func TestPartitionHealedBeforeItIsNoticed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		a, b := open(t, network, "a"), open(t, network, "b")
 		defer a.Close()
@@ -140,7 +141,7 @@ func TestPartitionHealedBeforeItIsNoticed(t *testing.T) {
 }
 
 func TestDialAcrossAPartitionThatHeals(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		a, b := open(t, network, "a"), open(t, network, "b")
 		defer a.Close()
@@ -155,7 +156,7 @@ func TestDialAcrossAPartitionThatHeals(t *testing.T) {
 }
 
 func TestKill(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		network.SetFaults(link.Faults{Delay: time.Second})
 		a, b := open(t, network, "a"), open(t, network, "b")
@@ -183,7 +184,7 @@ func TestKill(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		a, b, c := open(t, network, "a"), open(t, network, "b"), open(t, network, "c")
 		defer a.Close()
@@ -221,7 +222,7 @@ func TestPause(t *testing.T) {
 }
 
 func TestPauseWithinABatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		a, b := open(t, network, "a"), open(t, network, "b")
 		defer a.Close()
@@ -247,7 +248,7 @@ func TestPauseWithinABatch(t *testing.T) {
 // TestNewStreamWaitsForTheNews: a node must not get a frame of the next stream
 // before it was told of the end of the last one.
 func TestNewStreamWaitsForTheNews(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		a, b := open(t, network, "a"), open(t, network, "b")
 		defer a.Close()
@@ -277,7 +278,7 @@ func TestNewStreamWaitsForTheNews(t *testing.T) {
 }
 
 func TestPausedQueueIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		a, b := open(t, network, "a"), open(t, network, "b")
 		defer a.Close()
@@ -308,7 +309,7 @@ func TestPausedQueueIsBounded(t *testing.T) {
 
 // outcome sends n frames under faults and returns what arrives.
 func outcome(t *testing.T, f link.Faults, n uint64) (ids []uint64) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		network.SetFaults(f)
 		a, b := open(t, network, "a"), open(t, network, "b")
@@ -384,7 +385,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestDelayTakesTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := memlink.NewNetwork()
 		network.SetFaults(link.Faults{Seed: 3, Delay: time.Second})
 		a, b := open(t, network, "a"), open(t, network, "b")

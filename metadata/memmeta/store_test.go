@@ -5,9 +5,9 @@ import (
 	"errors"
 	"runtime"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/metadata"
 	"github.com/cajun-go/cajun/metadata/memmeta"
 	"github.com/cajun-go/cajun/metadata/metatest"
@@ -93,7 +93,7 @@ func TestIdleStoreRunsNothing(t *testing.T) {
 }
 
 func TestLeaseEndsOnTheDot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := memmeta.New()
 		defer s.Close()
 		began := time.Now()
@@ -121,7 +121,7 @@ func TestLeaseEndsOnTheDot(t *testing.T) {
 // At its very deadline a lease is gone, whether its timer has run or not.
 func TestLeaseIsGoneAtItsDeadline(t *testing.T) {
 	for range 50 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			s := memmeta.New()
 			defer s.Close()
 			lease, err := s.Grant(t.Context(), time.Second)
@@ -141,7 +141,7 @@ func TestLeaseIsGoneAtItsDeadline(t *testing.T) {
 }
 
 func TestCloseStopsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := memmeta.New()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

@@ -6,9 +6,9 @@ import (
 	"context"
 	"crypto/rand"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/metadata"
 )
 
@@ -58,7 +58,7 @@ func (c config) run(t *testing.T, group string, open func(testing.TB) metadata.S
 					test.run(&env{TB: t, store: open(t), prefix: "/metatest/" + rand.Text() + "/"})
 				}
 				if c.fakeTime {
-					synctest.Test(t, body)
+					bubble.Test(t, body)
 					return
 				}
 				t.Parallel()

@@ -2,8 +2,8 @@ package memstate_test
 
 import (
 	"testing"
-	"testing/synctest"
 
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/state"
 	"github.com/cajun-go/cajun/state/memstate"
 	"github.com/cajun-go/cajun/state/statetest"
@@ -18,7 +18,7 @@ func TestAcrossBubbles(t *testing.T) {
 	store := memstate.New()
 	shard := state.Shard{Kind: "k", Number: 1}
 	for epoch := uint64(1); epoch < 4; epoch++ {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			f := state.Fence{Epoch: epoch, Session: "s"}
 			if err := store.Seal(t.Context(), []state.Seal{{Shard: shard, Fence: f}})[0]; err != nil {
 				t.Fatal(err)
