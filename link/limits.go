@@ -36,6 +36,8 @@ func (f *Frame) Check(maxMessage int) error {
 		maxMessage = DefaultMaxMessage
 	}
 	switch {
+	case f.Number != nil && f.Request == nil:
+		return fmt.Errorf("%w: only requests are numbered", ErrMalformed)
 	case f.Request != nil && f.Response == nil && f.Cancel == nil:
 		return f.Request.check(maxMessage)
 	case f.Response != nil && f.Request == nil && f.Cancel == nil:

@@ -108,11 +108,29 @@ type Receiver interface {
 	PeerDown(session string, err error)
 }
 
-// A Frame is one message: exactly one field is set.
+// A Frame is one message: exactly one of Request, Response and Cancel is set.
 type Frame struct {
 	Request  *Request
 	Response *Response
 	Cancel   *Cancel
+	// Number, when set, gives a Request that is sent its ID. Send calls it once
+	// if it is going to return nil, and not at all otherwise, at the moment at
+	// which the frame's place among those to the peer is settled; so IDs arrive
+	// in order unless the link has faults. An ID that was taken before Send
+	// arrives late by as many others as overtake a sender that is held up in
+	// between, and the receiver's Window may have forgotten it by then.
+	Number Numberer
+}
+
+// Numberer gives out the IDs of requests to one session. Number must not block
+// nor call the link.
+type Numberer interface{ Number() uint64 }
+
+// Settle gives the frame its number, if it is still to get one.
+func (f *Frame) Settle() {
+	if f.Number != nil {
+		f.Request.ID, f.Number = f.Number.Number(), nil
+	}
 }
 
 // Request asks a node to run one call. See cajun.link.v1 for each field.

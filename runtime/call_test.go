@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/link"
+	"github.com/cajun-go/cajun/link/memlink"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
@@ -313,18 +315,18 @@ func TestFramesAndEpochs(t *testing.T) {
 	from, to := w.Node(0).ID(), w.Node(1).ID()
 
 	requests := make(chan link.Request, 100)
-	wire.watch(func(_ string, f link.Frame) bool {
+	wire.watchSent(func(_ string, f link.Frame) {
 		if f.Request != nil && f.Request.Method == "Echo" {
 			copied := *f.Request
 			copied.Payload = slices.Clone(f.Request.Payload)
 			requests <- copied
 		}
-		return true
 	})
 	if _, err := pid.Echo(ctx, &probev1.EchoRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	again := receive(t, "the request", requests)
+	wire.watchSent(nil)
 	wire.inject(to, from, link.Frame{Request: &again})
 	answers := make(chan link.Response, 100)
 	wire.watch(func(_ string, f link.Frame) bool {
@@ -357,4 +359,51 @@ func TestFramesAndEpochs(t *testing.T) {
 	if n := w.runsOf(strings.TrimPrefix(pid.String(), probev1cajun.EchoKind+"/")); n != 2 {
 		t.Errorf("the handler ran %d times, want 2", n)
 	}
+}
+
+// TestOvertaken holds one request up on its way into the link while others
+// overtake it, more than a receiver remembers frames.
+func TestOvertaken(t *testing.T) {
+	t.Parallel()
+	gate := &slowLink{Transport: memlink.NewNetwork().Transport(), held: make(chan struct{}), open: make(chan struct{})}
+	w := newWorld(t, 2, cajun.WithTransport(gate))
+	ctx := testContext(t)
+	pid := w.echoOn(0, 1, "a")
+	gate.method.Store("EchoShared")
+	late := async(func() (*probev1.EchoReply, error) { return pid.EchoShared(ctx, &probev1.EchoRequest{}) })
+	receive(t, "the request", gate.held)
+	for range 5000 {
+		if _, err := pid.Echo(ctx, &probev1.EchoRequest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(gate.open)
+	if got := receive(t, "the reply", late); got.err != nil {
+		t.Error(got.err)
+	}
+}
+
+// slowLink holds the requests of a method until it is opened.
+type slowLink struct {
+	link.Transport
+	method     atomic.Value
+	held, open chan struct{}
+}
+
+func (s *slowLink) Open(ctx context.Context, cfg link.Config) (link.Endpoint, error) {
+	e, err := s.Transport.Open(ctx, cfg)
+	return slowEndpoint{e, s}, err
+}
+
+type slowEndpoint struct {
+	link.Endpoint
+	link *slowLink
+}
+
+func (e slowEndpoint) Send(ctx context.Context, to link.Peer, f link.Frame) error {
+	if f.Request != nil && f.Request.Method != "" && f.Request.Method == e.link.method.Load() {
+		e.link.held <- struct{}{}
+		<-e.link.open
+	}
+	return e.Endpoint.Send(ctx, to, f)
 }

@@ -179,7 +179,7 @@ func (w *waiter) arm(d time.Duration) {
 
 // release takes back a waiter whose result was received or will never come.
 func (n *Node) release(w *waiter) {
-	w.result = result{}
+	w.result, w.peer, w.reply = result{}, nil, nil
 	n.waiters.Put(w)
 }
 

@@ -82,6 +82,9 @@ type waiter struct {
 	ready  chan struct{}
 	result result
 	timer  *time.Timer
+	// peer is asked for the result, if another node is, and reply is its type.
+	peer  *peer
+	reply func() protoreflect.MessageType
 }
 
 func newWaiter() any { return &waiter{ready: make(chan struct{}, 1)} }

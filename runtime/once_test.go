@@ -281,7 +281,7 @@ func TestForgottenCalls(t *testing.T) {
 			return true
 		})
 		// It comes by another way, as the frames of node 0 are counted.
-		stale.Call.Session = w.Node(0).ID()
+		stale.Call.Session, stale.ID = w.Node(0).ID(), 1000
 		wire.inject(w.Node(1).ID(), w.Node(2).ID(), link.Frame{Request: stale})
 		synctest.Wait()
 		if refusal == nil || refusal.Outcome != guarantee.NotExecuted || !strings.Contains(refusal.Message, "forgotten") {

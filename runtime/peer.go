@@ -33,30 +33,26 @@ type peer struct {
 	mu   sync.Mutex
 	last uint64 // the latest frame ID that was given out
 	// pending are the requests to the peer that wait for a response.
-	pending map[uint64]pending
+	pending map[uint64]*waiter
 	// seen recognises frames of the peer that arrive again.
 	seen link.Window
 	// running are the peer's requests that are here, for its cancels.
 	running map[uint64]*call
 }
 
-// pending is where a response goes.
-type pending struct {
-	waiter *waiter
-	reply  func() protoreflect.MessageType
+// Number implements link.Numberer: it returns the ID of the next request and
+// registers who waits for the response to it.
+func (w *waiter) Number() uint64 {
+	w.peer.mu.Lock()
+	defer w.peer.mu.Unlock()
+	w.peer.last++
+	w.peer.pending[w.peer.last] = w
+	return w.peer.last
 }
 
-// expect registers a waiter and returns the ID of its request.
-func (p *peer) expect(w *waiter, reply func() protoreflect.MessageType) uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last++
-	p.pending[p.last] = pending{w, reply}
-	return p.last
-}
-
-// next returns the ID of a request that nobody waits for.
-func (p *peer) next() uint64 {
+// Number implements link.Numberer for requests whose responses nobody waits
+// for.
+func (p *peer) Number() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last++
@@ -65,7 +61,7 @@ func (p *peer) next() uint64 {
 
 // take removes who waits for a response. Whoever gets it must deliver to it,
 // or own it as its waiting caller.
-func (p *peer) take(id uint64) (pending, bool) {
+func (p *peer) take(id uint64) (*waiter, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w, ok := p.pending[id]
@@ -77,10 +73,10 @@ func (p *peer) take(id uint64) (pending, bool) {
 func (p *peer) fail(why string) {
 	p.mu.Lock()
 	all := p.pending
-	p.pending = make(map[uint64]pending)
+	p.pending = make(map[uint64]*waiter)
 	p.mu.Unlock()
 	for _, w := range all {
-		w.waiter.deliver(result{fail: lost("%s", why)})
+		w.deliver(result{fail: lost("%s", why)})
 	}
 }
 
@@ -95,7 +91,7 @@ func (n *Node) peer(session string) *peer {
 	n.peersMu.Lock()
 	defer n.peersMu.Unlock()
 	if p = n.peers[session]; p == nil {
-		p = &peer{session: session, pending: make(map[uint64]pending), running: make(map[uint64]*call)}
+		p = &peer{session: session, pending: make(map[uint64]*waiter), running: make(map[uint64]*call)}
 		n.peers[session] = p
 	}
 	return p
@@ -139,15 +135,12 @@ func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, fram
 		return nil, interrupted(context.DeadlineExceeded, guarantee.NotExecuted, "before the call could be sent to node "+to.Name)
 	}
 	if frame.OneWay {
-		frame.ID = p.next()
-		return nil, n.send(ctx, o, to, frame)
+		return nil, n.send(ctx, o, to, link.Frame{Request: frame, Number: p})
 	}
 	w := n.waiters.Get().(*waiter)
-	frame.ID = p.expect(w, reply)
-	if fail := n.send(ctx, o, to, frame); fail != nil {
-		if _, mine := p.take(frame.ID); mine {
-			n.release(w)
-		}
+	w.peer, w.reply = p, reply
+	if fail := n.send(ctx, o, to, link.Frame{Request: frame, Number: w}); fail != nil {
+		n.release(w)
 		return nil, fail
 	}
 	// Asking who has a shard is safe to repeat at every level. The last attempt
@@ -197,14 +190,14 @@ func (w *waiter) waitRemote(ctx context.Context, o *outgoing, resend bool) error
 }
 
 // send hands a request to the link. A failure means that it was not sent.
-func (n *Node) send(ctx context.Context, o *outgoing, to member.Member, frame *link.Request) *failure {
+func (n *Node) send(ctx context.Context, o *outgoing, to member.Member, frame link.Frame) *failure {
 	bounded := o.bounded(ctx)
-	err := n.endpoint.Send(bounded, link.Peer{Session: to.Session, Address: to.Address}, link.Frame{Request: frame})
+	err := n.endpoint.Send(bounded, link.Peer{Session: to.Session, Address: to.Address}, frame)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, link.ErrTooLarge):
-		return tooLarge(o.spec, len(frame.Payload), n.config.maxMessage)
+		return tooLarge(o.spec, len(frame.Request.Payload), n.config.maxMessage)
 	case errors.Is(err, link.ErrMalformed):
 		return refuse(connect.CodeInvalidArgument, "the call of %s cannot be sent: %v", o.spec.path(), err)
 	case bounded.Err() != nil:

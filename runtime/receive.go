@@ -71,16 +71,16 @@ func (n *Node) receiveResponse(p *peer, r *link.Response) {
 	}
 	if r.Code == 0 {
 		if w.reply == nil {
-			w.waiter.deliver(result{})
+			w.deliver(result{})
 			return
 		}
 		m := w.reply().New().Interface()
 		if err := proto.Unmarshal(r.Payload, m); err != nil {
 			f := unreadableReply(err)
-			w.waiter.deliver(result{fail: f})
+			w.deliver(result{fail: f})
 			return
 		}
-		w.waiter.deliver(result{message: m})
+		w.deliver(result{message: m})
 		return
 	}
 	f := &failure{code: connect.Code(r.Code), message: r.Message, outcome: r.Outcome, retryable: r.Retryable, internalText: r.InternalText}
@@ -91,7 +91,7 @@ func (n *Node) receiveResponse(p *peer, r *link.Response) {
 		copied := *r.Redirect
 		f.redirect = &copied
 	}
-	w.waiter.deliver(result{fail: f})
+	w.deliver(result{fail: f})
 }
 
 // receiveRequest admits a request or says at once why not.

@@ -164,7 +164,9 @@ type tap struct {
 	mu sync.Mutex
 	// outgoing is asked for each frame that is sent, one at a time; false
 	// swallows it.
-	outgoing  func(from string, f link.Frame) bool
+	outgoing func(from string, f link.Frame) bool
+	// sent is told of each frame that was sent, with its number.
+	sent      func(from string, f link.Frame)
 	endpoints map[string]*tappedEndpoint
 }
 
@@ -191,6 +193,13 @@ func (t *tap) watch(f func(from string, f link.Frame) bool) {
 	t.outgoing = f
 }
 
+// watchSent sets what is told of the frames that were sent.
+func (t *tap) watchSent(f func(from string, f link.Frame)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sent = f
+}
+
 func (t *tap) passes(from string, f link.Frame) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -213,9 +222,16 @@ type tappedEndpoint struct {
 
 func (e *tappedEndpoint) Send(ctx context.Context, to link.Peer, f link.Frame) error {
 	if !e.tap.passes(e.cfg.Session, f) {
+		f.Settle()
 		return nil
 	}
-	return e.Endpoint.Send(ctx, to, f)
+	err := e.Endpoint.Send(ctx, to, f)
+	e.tap.mu.Lock()
+	defer e.tap.mu.Unlock()
+	if e.tap.sent != nil && err == nil {
+		e.tap.sent(e.cfg.Session, f)
+	}
+	return err
 }
 
 // fakeTime runs a test in a bubble of its own, where time costs nothing and

@@ -2,6 +2,7 @@ package connectlink
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"runtime"
 	"sync"
@@ -38,6 +39,9 @@ func newOutbox(limit int) *outbox {
 // both cases the frame was not added.
 func (o *outbox) add(ctx context.Context, f *link.Frame) error {
 	size := link.BatchedSize(f)
+	if f.Number != nil {
+		size += 1 + binary.MaxVarintLen64 // its tag and its value
+	}
 	o.mu.Lock()
 	for !o.closed && len(o.batch) > 0 && len(o.batch)+size > o.limit {
 		if o.room == nil {
@@ -56,6 +60,7 @@ func (o *outbox) add(ctx context.Context, f *link.Frame) error {
 		o.mu.Unlock()
 		return errEnded
 	}
+	f.Settle()
 	o.batch = link.AppendBatched(o.batch, f)
 	o.unlockAndWake()
 	return nil

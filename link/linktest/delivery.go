@@ -96,6 +96,45 @@ func testManySenders(t *testing.T, n *net) {
 	}
 }
 
+// numbers gives out IDs in the order in which it is asked.
+type numbers struct{ last atomic.Uint64 }
+
+func (n *numbers) Number() uint64 { return n.last.Add(1) }
+
+// testNumbers has many senders ask the link for numbers, which have to arrive
+// in order and without gaps: who does not send gets none.
+func testNumbers(t *testing.T, n *net) {
+	const senders, each = 32, 100
+	a, b := n.open("a"), n.open("b")
+	given := new(numbers)
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	var wg sync.WaitGroup
+	for range senders {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			for range each {
+				r := link.Request{Payload: make([]byte, 100)}
+				if err := a.Send(ctx, b.peer(), link.Frame{Request: &r, Number: given}); err != nil || r.ID == 0 {
+					t.Errorf("Send: %v, number %d", err, r.ID)
+					return
+				}
+				if a.Send(canceled, b.peer(), link.Frame{Request: &r, Number: given}) == nil {
+					t.Error("sent although its context has ended")
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i, got := range b.waitFor(senders * each) {
+		if got.request.ID != uint64(i+1) {
+			t.Fatalf("number %d came in place %d", got.request.ID, i+1)
+		}
+	}
+	wantError(t, "Send", a.Send(t.Context(), b.peer(), link.Frame{Cancel: &link.Cancel{ID: 1}, Number: given}), link.ErrMalformed)
+}
+
 // testBothDial has two nodes begin to send to each other at the same moment:
 // nothing may be lost, and nobody may be told of a broken stream.
 func testBothDial(t *testing.T, n *net) {

@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t testing.TB) (newTransport func() link.Transpo
 		{"Delivery", testDelivery},
 		{"ReplyToClientOnly", testClientOnly},
 		{"ManySenders", testManySenders},
+		{"Numbers", testNumbers},
 		{"BothDial", testBothDial},
 		{"LargePayloads", testLargePayloads},
 		{"PeerTakesLess", testPeerTakesLess},

@@ -76,6 +76,7 @@ func (in *inbox) put(ctx context.Context, f *link.Frame) error {
 			return errEnded
 		}
 		if in.stream.severed.Load() {
+			f.Settle()
 			in.mu.Unlock()
 			return nil
 		}
@@ -102,6 +103,7 @@ func (in *inbox) put(ctx context.Context, f *link.Frame) error {
 
 // add queues a frame, with in.mu held.
 func (in *inbox) add(f *link.Frame) {
+	f.Settle()
 	plan := in.from.network.faults.Load()
 	if plan == nil {
 		before := len(in.ready)
