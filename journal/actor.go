@@ -28,8 +28,9 @@ const (
 	MaxCallKey = 256
 	// maxWrites bounds how often a turn is written that the store keeps losing.
 	maxWrites = 5
-	// maxExpired bounds how many expired rows one commit takes away.
-	maxExpired = 16
+	// maxObsolete bounds how many rows of ended sessions and expired keys one
+	// commit takes away.
+	maxObsolete = 16
 )
 
 const (
@@ -54,8 +55,11 @@ type Actor struct {
 	// aging holds the names of keys in the order in which they expire, the next
 	// one first; those that were used anew since are in it twice.
 	aging []aged
-	// expired are key rows to delete with the next commits.
-	expired []string
+	// obsolete are rows to delete with the next commits: those of expired keys
+	// and of sessions that are over. generation is that of the sessions when
+	// they were last looked through.
+	obsolete   []string
+	generation uint64
 }
 
 // aged is a key and when the row that it was noted for expires.
@@ -135,7 +139,7 @@ func (a *Actor) loadRow(row state.Row, now int64) error {
 			return a.corrupt("row "+row.Name, err)
 		}
 		if stored.GetExpires() < now {
-			a.expired = append(a.expired, row.Name)
+			a.obsolete = append(a.obsolete, row.Name)
 			return nil
 		}
 		a.rememberKey(name, stored)
@@ -240,7 +244,7 @@ func (a *Actor) encode(t Turn) (state.Commit, []byte, error) {
 		}
 		c.Put = []state.Row{row}
 	}
-	c.Delete = a.obsolete(c.Put)
+	c.Delete = a.sweep(c.Put)
 	if c.Size() > MaxTurn {
 		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, c.Size(), MaxTurn)}
 	}
@@ -265,29 +269,49 @@ func (a *Actor) replyRow(t Turn) (state.Row, error) {
 	return state.Row{Name: callerRow + t.Call.Session, Value: value}, err
 }
 
-// obsolete picks expired key rows for a commit to delete, except those that it
-// writes anew.
-func (a *Actor) obsolete(put []state.Row) []string {
+// sweep picks obsolete rows for a commit to delete, except those that it writes
+// anew.
+func (a *Actor) sweep(put []state.Row) []string {
+	a.forgetEnded()
 	now := time.Now().Unix()
 	for len(a.aging) > 0 && a.aging[0].expires < now {
 		next := a.aging[0]
 		a.aging = a.aging[1:]
 		if row, ok := a.keys[next.name]; ok && row.GetExpires() == next.expires {
 			delete(a.keys, next.name)
-			a.expired = append(a.expired, keyRow+next.name)
+			a.obsolete = append(a.obsolete, keyRow+next.name)
 		}
 	}
-	a.expired = slices.DeleteFunc(a.expired, func(name string) bool {
+	a.obsolete = slices.DeleteFunc(a.obsolete, func(name string) bool {
 		return slices.ContainsFunc(put, func(r state.Row) bool { return r.Name == name })
 	})
-	return slices.Clone(a.expired[:min(len(a.expired), maxExpired)])
+	return slices.Clone(a.obsolete[:min(len(a.obsolete), maxObsolete)])
 }
+
+// forgetEnded forgets the callers whose sessions are over: nobody repeats their
+// calls any more.
+func (a *Actor) forgetEnded() {
+	generation := a.journal.sessions.Generation()
+	if generation == a.generation {
+		return
+	}
+	a.generation = generation
+	for session := range a.callers {
+		if a.journal.sessions.Over(session) {
+			delete(a.callers, session)
+			a.obsolete = append(a.obsolete, callerRow+session)
+		}
+	}
+}
+
+// Knows reports whether calls of the session are remembered here.
+func (a *Actor) Knows(session string) bool { return a.callers[session] != nil }
 
 // applied takes a stored turn over into memory.
 func (a *Actor) applied(t Turn, c state.Commit) {
 	a.version++
 	a.state = t.State
-	a.expired = a.expired[len(c.Delete):]
+	a.obsolete = a.obsolete[len(c.Delete):]
 	if t.Reply == nil {
 		return
 	}

@@ -36,10 +36,11 @@ var ErrClosed = errors.New("journal: closed; nothing was written")
 // Journal writes the commits of one node. Its methods are safe for concurrent
 // use.
 type Journal struct {
-	store  state.Store
-	logger *slog.Logger
-	nonce  [8]byte
-	serial atomic.Uint64
+	store    state.Store
+	sessions Sessions
+	logger   *slog.Logger
+	nonce    [8]byte
+	serial   atomic.Uint64
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -51,6 +52,19 @@ type Journal struct {
 	flying int
 }
 
+// Sessions tells which callers are gone for good, so that what is remembered
+// for them can be forgotten. Its methods are called on the way of every commit
+// and must not block.
+type Sessions interface {
+	// Generation changes whenever a session may have ended.
+	Generation() uint64
+	// Over reports whether a session has ended for good. It must say so only if
+	// every later owner of any actor knows it, too, before that owner answers the
+	// session's calls: a call that is repeated after it was forgotten would be
+	// taken for a new one.
+	Over(session string) bool
+}
+
 // entry is a commit that waits for its turn. done gets exactly one result.
 type entry struct {
 	commit state.Commit
@@ -60,8 +74,8 @@ type entry struct {
 }
 
 // New returns a journal over store, which stays the caller's to close.
-func New(store state.Store, logger *slog.Logger) *Journal {
-	j := &Journal{store: store, logger: logger}
+func New(store state.Store, sessions Sessions, logger *slog.Logger) *Journal {
+	j := &Journal{store: store, sessions: sessions, logger: logger}
 	rand.Read(j.nonce[:]) // never fails, see its documentation
 	j.ctx, j.cancel = context.WithCancel(context.Background())
 	return j

@@ -33,13 +33,15 @@ type book struct {
 	*journal.Journal
 	store *statetest.Unreliable
 	truth state.Store // what store stands before
+	crowd *crowd
 	t     *testing.T
 }
 
 func newBook(t *testing.T) *book {
 	truth := memstate.New()
 	store := statetest.NewUnreliable(truth, nil)
-	b := &book{journal.New(store, slog.New(slog.DiscardHandler)), store, truth, t}
+	crowd := new(crowd)
+	b := &book{journal.New(store, crowd, slog.New(slog.DiscardHandler)), store, truth, crowd, t}
 	t.Cleanup(func() { b.Close(); store.Close() })
 	b.seal(mine)
 	return b
@@ -270,7 +272,7 @@ func TestGroups(t *testing.T) {
 				if err := errors.Join(store.Seal(t.Context(), []state.Seal{{Shard: shard, Fence: mine}})...); err != nil {
 					t.Fatal(err)
 				}
-				j := journal.New(store, slog.New(slog.DiscardHandler))
+				j := journal.New(store, new(crowd), slog.New(slog.DiscardHandler))
 				defer j.Close()
 				const n = 40
 				results := make([]error, n)
@@ -314,7 +316,7 @@ func TestOtherShardsOfAGroup(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		j := journal.New(store, slog.New(slog.DiscardHandler))
+		j := journal.New(store, new(crowd), slog.New(slog.DiscardHandler))
 		defer j.Close()
 		const n = 20
 		results := make([]error, n)

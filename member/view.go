@@ -65,7 +65,7 @@ func NewView(ctx context.Context, store metadata.Store, space metadata.Space, lo
 	}
 	v := &View{store: store, space: space, log: logger, done: make(chan struct{})}
 	v.snapshot.Store(&Snapshot{changed: make(chan struct{}), advanced: make(chan struct{})})
-	if err := v.refresh(ctx); err != nil {
+	if err := v.Refresh(ctx); err != nil {
 		return nil, err
 	}
 	followCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -129,7 +129,7 @@ func (v *View) Sync(ctx context.Context, revision int64) (*Snapshot, error) {
 	if snap := v.Snapshot(); snap.revision >= revision {
 		return snap, nil
 	}
-	if err := v.refresh(ctx); err != nil {
+	if err := v.Refresh(ctx); err != nil {
 		return nil, err
 	}
 	snap := v.Snapshot()
@@ -139,8 +139,9 @@ func (v *View) Sync(ctx context.Context, revision int64) (*Snapshot, error) {
 	return snap, nil
 }
 
-// refresh lists the members.
-func (v *View) refresh(ctx context.Context) error {
+// Refresh lists the members. When it returns nil the view is at least as recent
+// as the call of Refresh, however far it was behind the store.
+func (v *View) Refresh(ctx context.Context) error {
 	listed, err := v.store.List(ctx, v.space.Members())
 	if err != nil {
 		return fmt.Errorf("member: cannot list the members: %w", err)

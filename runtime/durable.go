@@ -78,6 +78,18 @@ func (d *durable) rollback() error {
 	return proto.Unmarshal(d.base, d.state) // resets first
 }
 
+// sessions tells the journal which callers are gone for good.
+type sessions struct{ n *Node }
+
+// Generation implements journal.Sessions.
+func (s sessions) Generation() uint64 { return s.n.view.Generation() }
+
+// Over implements journal.Sessions.
+func (s sessions) Over(session string) bool {
+	_, member := s.n.view.Get(session)
+	return !member
+}
+
 func encodeState(m proto.Message) ([]byte, error) {
 	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
 }
@@ -89,6 +101,9 @@ func (a *activation) recall(c *call) (r result, done bool) {
 		if fail := a.load(); fail != nil {
 			return result{fail: fail}, true
 		}
+	}
+	if fail := a.admitCaller(c); fail != nil {
+		return result{fail: fail}, true
 	}
 	reply, verdict := a.durable.journal.Look(c.id, c.method.spec.name, c.watermark)
 	switch verdict {
@@ -102,6 +117,30 @@ func (a *activation) recall(c *call) (r result, done bool) {
 			"the caller has more than %d EXACTLY_ONCE calls unacknowledged at this actor", guarantee.MaxOutstanding)}, true
 	}
 	return result{}, false
+}
+
+// admitCaller refuses calls of sessions that are no members: what was
+// remembered of the calls of an ended session may be forgotten, and a repeat of
+// one must not be taken for a new call.
+//
+// Earlier owners of the shard could forget sessions only until the fence was
+// raised, and only those of whose end they knew, so a view that was read after
+// that knows of them, too. A session that has just joined may not be in the view
+// yet: its call comes again.
+func (a *activation) admitCaller(c *call) *failure {
+	n, session := a.shard.node, c.id.Session
+	if c.id.Key != "" || session == n.ID() {
+		return nil
+	}
+	if !a.durable.journal.Knows(session) {
+		if err := n.viewMembers(a.shard); err != nil {
+			return unavailable("the members cannot be read now, and without them a call of a node that is new here cannot be told from a repeat: %v", err).because(err)
+		}
+	}
+	if _, member := n.view.Get(session); !member {
+		return unavailable("the calling session %s is no member, or not yet known as one: a node that has left cannot repeat its calls", session)
+	}
+	return nil
 }
 
 // replay is the stored answer to a repeated call.

@@ -40,6 +40,8 @@ type Node struct {
 	journal  *journal.Journal // nil without a state store
 	services []Service
 
+	lookout lookout
+
 	inbound, outbound Invoker
 	ledger            ledger
 
@@ -85,6 +87,7 @@ func Start(ctx context.Context, opts ...Option) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{config: c, hosted: make(map[string]*hostedKind), peers: make(map[string]*peer), opened: make(chan struct{}), done: make(chan struct{})}
+	n.lookout.looking = make(chan struct{}, 1)
 	n.calls.New = func() any { return new(outgoing) }
 	n.waiters.New = newWaiter
 	n.buffers.New = func() any { return new([]byte) }
@@ -184,7 +187,7 @@ func (n *Node) bindState(ctx context.Context) error {
 	if err := n.config.state.Bind(ctx, id); err != nil {
 		return err
 	}
-	n.journal = journal.New(n.config.state, n.logger)
+	n.journal = journal.New(n.config.state, sessions{n}, n.logger)
 	return nil
 }
 

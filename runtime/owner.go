@@ -2,6 +2,7 @@ package cajun
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/cajun-go/cajun/placement"
 	"github.com/cajun-go/cajun/state"
@@ -34,6 +35,41 @@ func (o owner) Drop(id state.Shard, epoch uint64) {
 		s.drop(errMoved)
 		s.host.shards.remove(id.Number, s)
 	}
+}
+
+// lookout knows for which shards the node's view of the members is recent
+// enough to tell ended sessions from living ones.
+type lookout struct {
+	taken   atomic.Uint64 // ownerships so far
+	covered atomic.Uint64 // those that are older than the latest look
+	looking chan struct{} // holds a token while somebody looks
+}
+
+// viewMembers sees to it that the node's view of the members was read after the
+// shard's fence was raised. Shards share a look: it covers all that were taken
+// before it.
+func (n *Node) viewMembers(s *shard) error {
+	l := &n.lookout
+	if s.turn <= l.covered.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, loadTimeout)
+	defer cancel()
+	select {
+	case l.looking <- struct{}{}:
+		defer func() { <-l.looking }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.turn <= l.covered.Load() {
+		return nil
+	}
+	taken := l.taken.Load()
+	if err := n.view.Refresh(ctx); err != nil {
+		return err
+	}
+	l.covered.Store(taken)
+	return nil
 }
 
 // served returns the shard if this node serves it.

@@ -34,6 +34,8 @@ type shard struct {
 	// falls to zero while the shard drains.
 	busy  atomic.Int64
 	quiet chan struct{}
+	// turn is the place of this ownership among all of the node.
+	turn uint64
 
 	// ctx is the life of the ownership.
 	ctx    context.Context
@@ -44,7 +46,7 @@ type shard struct {
 }
 
 func newShard(n *Node, h *hostedKind, id state.Shard, epoch uint64) *shard {
-	s := &shard{node: n, host: h, id: id, epoch: epoch, quiet: make(chan struct{}, 1), actors: make(map[string]*activation)}
+	s := &shard{node: n, host: h, id: id, epoch: epoch, turn: n.lookout.taken.Add(1), quiet: make(chan struct{}, 1), actors: make(map[string]*activation)}
 	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
 	return s
 }
