@@ -120,6 +120,21 @@ func BenchmarkIdleActor(b *testing.B) {
 	}
 }
 
+// BenchmarkHotActor makes EXACTLY_ONCE calls of one actor on an embedded etcd:
+// those that wait in its mailbox share a commit.
+func BenchmarkHotActor(b *testing.B) {
+	for _, n := range callers {
+		b.Run(name(n), func(b *testing.B) {
+			node := start(b, cajunetcd.With(startEtcd(b).Config()), hosts())
+			pid := benchv1cajun.NewCounterPid(node, "hot")
+			run(b, n, func(int) error {
+				_, err := pid.Add(context.Background(), &benchv1.AddRequest{Amount: 1})
+				return err
+			})
+		})
+	}
+}
+
 // BenchmarkExactlyOnce makes EXACTLY_ONCE calls on an embedded etcd with fsync,
 // one actor per caller.
 func BenchmarkExactlyOnce(b *testing.B) {

@@ -31,6 +31,13 @@ const (
 	// maxObsolete bounds how many rows of ended sessions and expired keys one
 	// commit takes away.
 	maxObsolete = 16
+	// maxTurns bounds how many turns share a commit, and maxShared its bytes as
+	// estimated: what the names of deleted rows take is not in it.
+	maxTurns  = 64
+	maxShared = MaxTurn - 64<<10
+	// rowOverhead and replyOverhead are what is written besides a reply, in a row
+	// and in a row of several.
+	rowOverhead, replyOverhead = 1 << 11, 16
 )
 
 const (
@@ -60,6 +67,37 @@ type Actor struct {
 	// they were last looked through.
 	obsolete   []string
 	generation uint64
+	staged     stage
+}
+
+// stage is what the next Flush writes: the latest state, and the rows of the
+// callers and keys with new replies.
+type stage struct {
+	turns, bytes  int
+	state         []byte
+	callers, keys []string
+}
+
+func (s *stage) rows() int { return len(s.callers) + len(s.keys) }
+
+// adds reports whether a turn brings a row that the turns before it did not.
+func (s *stage) adds(t Turn) bool {
+	if t.Call.Key != "" {
+		return !slices.Contains(s.keys, keyName(t.Method, t.Call.Key))
+	}
+	return !slices.Contains(s.callers, t.Call.Session)
+}
+
+func (s *stage) caller(session string) {
+	if !slices.Contains(s.callers, session) {
+		s.callers = append(s.callers, session)
+	}
+}
+
+func (s *stage) key(name string) {
+	if !slices.Contains(s.keys, name) {
+		s.keys = append(s.keys, name)
+	}
 }
 
 // aged is a key and when the row that it was noted for expires.
@@ -181,19 +219,65 @@ func (a *Actor) Look(call guarantee.CallID, method string, watermark uint64) (*s
 	return w.Look(call.Sequence)
 }
 
-// Commit writes a turn and returns once it is decided: nil when it is stored,
-// and an *Error otherwise. A commit that the store leaves open is settled
-// before Commit returns. ctx ends the settling, not the write itself: it is
-// the life of the activation, not that of one call.
-func (a *Actor) Commit(ctx context.Context, t Turn) error {
+// Add puts a turn on top of those that the next Flush writes; State and Flush
+// aside, the actor knows it from then on. It reports false, and adds nothing,
+// when the turns are as many as one commit should hold: Flush first. The first
+// turn after a Flush is always added.
+func (a *Actor) Add(t Turn) bool {
+	cost, rows := len(t.State), 0
+	if t.Reply != nil {
+		cost += proto.Size(t.Reply) + rowOverhead
+		if a.staged.adds(t) {
+			rows = 1
+			if t.Call.Key == "" {
+				for _, r := range a.window(t.Call.Session).All {
+					cost += proto.Size(r) + replyOverhead
+				}
+			}
+		}
+	}
+	if s := &a.staged; s.turns > 0 && (s.turns == maxTurns || s.bytes+cost-len(s.state) > maxShared ||
+		s.rows()+rows+maxObsolete > a.journal.store.Limits().Rows) {
+		return false
+	}
+	a.staged.turns++
+	a.staged.bytes += cost - len(a.staged.state)
+	a.staged.state = t.State
+	switch {
+	case t.Reply == nil:
+	case t.Call.Key != "":
+		name := keyName(t.Method, t.Call.Key)
+		a.rememberKey(name, &statev1.KeyRow{Reply: t.Reply, Expires: time.Now().Add(KeyRetention).Unix()})
+		a.staged.key(name)
+	default:
+		w := a.window(t.Call.Session)
+		w.Advance(t.Watermark)
+		w.Remember(t.Call.Sequence, t.Reply)
+		a.staged.caller(t.Call.Session)
+	}
+	return true
+}
+
+// Waiting reports how many turns the next Flush writes.
+func (a *Actor) Waiting() int { return a.staged.turns }
+
+// Flush writes what was added, in one commit, and returns once that is decided:
+// nil when it is stored, and an *Error otherwise. A commit that the store leaves
+// open is settled before Flush returns. ctx ends the settling, not the write
+// itself: it is the life of the activation, not that of one call. After an error
+// the Actor is of no use any more.
+func (a *Actor) Flush(ctx context.Context) error {
+	if a.staged.turns == 0 {
+		return nil
+	}
 	for n := 1; ; n++ {
-		c, id, err := a.encode(t)
+		c, id, err := a.encode()
 		if err != nil {
 			return err
 		}
 		err = a.journal.write(c)
 		if err == nil {
-			a.applied(t, c)
+			a.applied(c)
 			return nil
 		}
 		if outcome, definite := definitely(err); definite {
@@ -206,12 +290,12 @@ func (a *Actor) Commit(ctx context.Context, t Turn) error {
 			return err
 		}
 		if applied {
-			a.applied(t, c)
+			a.applied(c)
 			return nil
 		}
 		// The write is dead for good and the fence still mine: write it again.
 		if n == maxWrites {
-			return &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("the store lost %d writes of this turn", n)}
+			return &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("the store lost %d writes of these turns", n)}
 		}
 	}
 }
@@ -229,20 +313,17 @@ func definitely(err error) (*Error, bool) {
 	return nil, false
 }
 
-// encode makes the store's commit of a turn, and its commit ID.
-func (a *Actor) encode(t Turn) (state.Commit, []byte, error) {
+// encode makes the store's commit of the turns that were added, and its commit
+// ID.
+func (a *Actor) encode() (state.Commit, []byte, error) {
 	id := a.journal.commitID()
 	c := state.Commit{Actor: a.id, Fence: a.fence, Version: a.version}
 	var err error
-	if c.Record, err = proto.Marshal(&statev1.ActorRecord{CommitId: id, State: t.State}); err != nil {
+	if c.Record, err = proto.Marshal(&statev1.ActorRecord{CommitId: id, State: a.staged.state}); err != nil {
 		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
 	}
-	if t.Reply != nil {
-		row, err := a.replyRow(t)
-		if err != nil {
-			return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
-		}
-		c.Put = []state.Row{row}
+	if c.Put, err = a.replyRows(); err != nil {
+		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
 	}
 	c.Delete = a.sweep(c.Put)
 	if c.Size() > MaxTurn {
@@ -251,22 +332,29 @@ func (a *Actor) encode(t Turn) (state.Commit, []byte, error) {
 	return c, id, nil
 }
 
-// replyRow encodes the row that remembers t's reply: all unacknowledged
-// replies to the same caller, or the one reply under the caller's own key.
-func (a *Actor) replyRow(t Turn) (state.Row, error) {
-	if t.Call.Key != "" {
-		name := keyName(t.Method, t.Call.Key)
-		value, err := proto.Marshal(&statev1.KeyRow{Reply: t.Reply, Expires: time.Now().Add(KeyRetention).Unix()})
-		return state.Row{Name: keyRow + name, Value: value}, err
+// replyRows encodes the rows that remember the replies: for each caller all
+// that it has not acknowledged, and one for each key of a caller's own.
+func (a *Actor) replyRows() (rows []state.Row, err error) {
+	for _, session := range a.staged.callers {
+		w := a.window(session)
+		row := &statev1.CallerRow{Watermark: w.Watermark()}
+		for _, r := range w.All {
+			row.Replies = append(row.Replies, r)
+		}
+		value, err := proto.Marshal(row)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, state.Row{Name: callerRow + session, Value: value})
 	}
-	w := a.window(t.Call.Session)
-	row := &statev1.CallerRow{Watermark: w.Watermark()}
-	for _, r := range w.All {
-		row.Replies = append(row.Replies, r)
+	for _, name := range a.staged.keys {
+		value, err := proto.Marshal(a.keys[name])
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, state.Row{Name: keyRow + name, Value: value})
 	}
-	row.Replies = append(row.Replies, t.Reply)
-	value, err := proto.Marshal(row)
-	return state.Row{Name: callerRow + t.Call.Session, Value: value}, err
+	return rows, nil
 }
 
 // sweep picks obsolete rows for a commit to delete, except those that it writes
@@ -290,6 +378,7 @@ func (a *Actor) sweep(put []state.Row) []string {
 
 // forgetEnded forgets the callers whose sessions are over: nobody repeats their
 // calls any more.
+// One whose reply is just being written is looked at again the next time.
 func (a *Actor) forgetEnded() {
 	generation := a.journal.sessions.Generation()
 	if generation == a.generation {
@@ -297,7 +386,11 @@ func (a *Actor) forgetEnded() {
 	}
 	a.generation = generation
 	for session := range a.callers {
-		if a.journal.sessions.Over(session) {
+		switch {
+		case !a.journal.sessions.Over(session):
+		case slices.Contains(a.staged.callers, session):
+			a.generation = generation - 1
+		default:
 			delete(a.callers, session)
 			a.obsolete = append(a.obsolete, callerRow+session)
 		}
@@ -307,19 +400,12 @@ func (a *Actor) forgetEnded() {
 // Knows reports whether calls of the session are remembered here.
 func (a *Actor) Knows(session string) bool { return a.callers[session] != nil }
 
-// applied takes a stored turn over into memory.
-func (a *Actor) applied(t Turn, c state.Commit) {
+// applied notes that the turns are stored.
+func (a *Actor) applied(c state.Commit) {
 	a.version++
-	a.state = t.State
+	a.state = a.staged.state
 	a.obsolete = a.obsolete[len(c.Delete):]
-	if t.Reply == nil {
-		return
-	}
-	if t.Call.Key != "" {
-		a.rememberKey(keyName(t.Method, t.Call.Key), &statev1.KeyRow{Reply: t.Reply, Expires: time.Now().Add(KeyRetention).Unix()})
-		return
-	}
-	a.window(t.Call.Session).Remember(t.Call.Sequence, t.Reply)
+	a.staged = stage{}
 }
 
 func (a *Actor) window(session string) *guarantee.Window[*statev1.Reply] {

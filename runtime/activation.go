@@ -163,24 +163,34 @@ func (a *activation) run() {
 
 func (a *activation) runTurns() {
 	for {
-		c, passivate := a.pop()
-		switch {
-		case c != nil:
+		switch c, next := a.pop(); next {
+		case nextTurn:
 			a.take(c)
-		case passivate:
+		case nextFlush:
+			a.flush()
+		case nextPassivation:
 			a.deactivate()
 			if a.leaveMemory() {
 				return
 			}
-		default:
+		case nextNothing:
 			return
 		}
 	}
 }
 
-// pop takes the next call from the mailbox. With an empty mailbox it reports
-// whether the actor is to be passivated, and otherwise ends the run.
-func (a *activation) pop() (c *call, passivate bool) {
+// What an activation does next.
+const (
+	nextTurn = iota
+	// nextFlush stores what the turns so far have changed.
+	nextFlush
+	nextPassivation
+	nextNothing
+)
+
+// pop takes the next call from the mailbox. With an empty mailbox it tells what
+// else there is to do; if nothing, the run has ended.
+func (a *activation) pop() (c *call, next int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if c = a.head; c != nil {
@@ -190,14 +200,17 @@ func (a *activation) pop() (c *call, passivate bool) {
 		c.next = nil
 		a.queued--
 		a.current = c
-		return c, false
+		return c, nextTurn
+	}
+	if a.durable != nil && a.durable.batch.waiting.Load() {
+		return nil, nextFlush
 	}
 	if a.passivate {
-		return nil, true
+		return nil, nextPassivation
 	}
 	a.running = false
 	a.used = a.shard.node.coarse.Load()
-	return nil, false
+	return nil, nextNothing
 }
 
 // finish hands a turn's result to everybody who waits for it.

@@ -25,6 +25,8 @@ type durable struct {
 	// has no state. base is its encoding before the present turn.
 	state proto.Message
 	base  []byte
+	// batch guards journal once the actor is active.
+	batch batch
 }
 
 // load reads the durable part of the actor. Actors without state need it only
@@ -105,7 +107,10 @@ func (a *activation) recall(c *call) (r result, done bool) {
 	if fail := a.admitCaller(c); fail != nil {
 		return result{fail: fail}, true
 	}
-	reply, verdict := a.durable.journal.Look(c.id, c.method.spec.name, c.watermark)
+	d := a.durable
+	d.batch.mu.Lock()
+	reply, verdict := d.journal.Look(c.id, c.method.spec.name, c.watermark)
+	d.batch.mu.Unlock()
 	switch verdict {
 	case guarantee.Known:
 		return a.replay(c, reply), true
@@ -132,7 +137,10 @@ func (a *activation) admitCaller(c *call) *failure {
 	if c.id.Key != "" || session == n.ID() {
 		return nil
 	}
-	if !a.durable.journal.Knows(session) {
+	a.durable.batch.mu.Lock()
+	known := a.durable.journal.Knows(session)
+	a.durable.batch.mu.Unlock()
+	if !known {
 		if err := n.viewMembers(a.shard); err != nil {
 			return unavailable("the members cannot be read now, and without them a call of a node that is new here cannot be told from a repeat: %v", err).because(err)
 		}
@@ -165,7 +173,8 @@ func storedResult(stored *statev1.Reply) result {
 }
 
 // commit ends a turn that the handler has answered, with a reply or with an
-// error: it stores what has to be stored before the answer may leave.
+// error: it puts what has to be stored before the answer may leave into the
+// batch.
 func (a *activation) commit(c *call, reply proto.Message, fail *failure) result {
 	d := a.durable
 	changed, err := a.settleState(c, fail)
@@ -184,13 +193,10 @@ func (a *activation) commit(c *call, reply proto.Message, fail *failure) result 
 			return result{fail: &failure{code: connect.CodeInternal, message: "the reply cannot be encoded: " + err.Error(), outcome: guarantee.NotCommitted}}
 		}
 	}
-	if err := d.journal.Commit(a.shard.ctx, turn); err != nil {
-		return result{fail: a.notCommitted(err)}
-	}
 	if turn.Reply != nil {
-		return storedResult(turn.Reply)
+		return a.stage(turn, storedResult(turn.Reply))
 	}
-	return result{message: reply, fail: fail}
+	return a.stage(turn, result{message: reply, fail: fail})
 }
 
 // settleState brings base and state together after a handler: a change of the
@@ -233,17 +239,20 @@ func storedReply(c *call, reply proto.Message, fail *failure) (*statev1.Reply, e
 	return r, nil
 }
 
-// notCommitted drops the activation, whose memory is ahead of the store, and
-// says what became of the turn.
-func (a *activation) notCommitted(err error) *failure {
-	a.forget()
+// noteFence gives the shard up when a commit was refused because another owner
+// holds it.
+func (a *activation) noteFence(err error) {
+	if e := new(journal.Error); errors.As(err, &e) && e.Fenced {
+		a.shard.node.manager.Fenced(a.shard.id, a.shard.epoch)
+	}
+}
+
+// notCommitted says what became of a turn whose commit has failed.
+func notCommitted(err error) *failure {
 	f := &failure{code: connect.CodeUnavailable, outcome: guarantee.MaybeExecuted, retryable: true, cause: err,
 		message: "the turn could not be stored; whether it was is not known"}
 	if e := new(journal.Error); errors.As(err, &e) {
 		f.outcome = e.Outcome
-		if e.Fenced {
-			a.shard.node.manager.Fenced(a.shard.id, a.shard.epoch)
-		}
 	}
 	if f.outcome == guarantee.NotCommitted {
 		f.message = "the turn was not stored, and what it did to the actor's state is undone"

@@ -255,7 +255,10 @@ func (o *outgoing) promise(n *Node, options callOptions) *failure {
 // nest makes the call part of the chain of the turn that makes it.
 func (o *outgoing) nest(turn *turnContext) *failure {
 	if turn.over() {
-		return refuse(connect.CodeFailedPrecondition, "the turn that this context belongs to is over: make the call before the handler returns, or with another context")
+		return turnIsOver()
+	}
+	if fail := turn.settleBefore(); fail != nil {
+		return fail
 	}
 	if o.level > guarantee.AtMostOnce {
 		return refuse(connect.CodeUnimplemented, "%s is %v, and handlers can only make AT_MOST_ONCE calls so far: make the call outside of a handler, through a Node", o.spec.path(), o.level)
@@ -276,6 +279,10 @@ func (o *outgoing) nest(turn *turnContext) *failure {
 	}
 	o.chain = append(slices.Clone(turn.call.chain), caller)
 	return nil
+}
+
+func turnIsOver() *failure {
+	return refuse(connect.CodeFailedPrecondition, "the turn that this context belongs to is over: make the call before the handler returns, or with another context")
 }
 
 // forwardTrace passes the headers of W3C Trace Context on to nested calls, so

@@ -26,6 +26,7 @@ type call struct {
 	next       *call // in the mailbox
 	state      atomic.Int32
 	activation *activation
+	durable    *durable // of the turn
 	method     *hostedMethod
 	req        proto.Message
 	turn       turnContext

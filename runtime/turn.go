@@ -27,8 +27,12 @@ func (a *activation) take(c *call) {
 				message: fmt.Sprintf("the handler of %s.%s ended its goroutine instead of returning", a.self.kind, c.method.spec.name)}})
 		}
 	}()
-	a.finish(c, a.result(c))
+	r := a.result(c)
+	r, waits := a.hold(c, r)
 	answered = true
+	if !waits {
+		a.finish(c, r)
+	}
 }
 
 // result runs the turn of a call that has not been withdrawn.
@@ -36,12 +40,18 @@ func (a *activation) result(c *call) result {
 	if fail := a.admit(c); fail != nil {
 		return result{fail: fail}
 	}
+	if a.durable != nil && a.durable.isLost() {
+		a.drop()
+	}
 	if a.actor == nil {
 		if fail := a.activate(); fail != nil {
 			return result{fail: fail}
 		}
 	}
 	r := a.turn(c)
+	if a.durable != nil && a.durable.waits() {
+		return r
+	}
 	// The reply leaves only from an owner: the lease and the shard are looked at
 	// again, as the turn may have taken long.
 	if fail := a.mayAnswer(); fail != nil {
@@ -101,6 +111,7 @@ func (a *activation) turn(c *call) result {
 			return r
 		}
 	}
+	c.durable = a.durable
 	reply, fail := a.handle(c)
 	if fail != nil && fail.outcome != guarantee.Answered {
 		if a.shard.host.newState == nil && a.actor != nil && fail.outcome == guarantee.NotCommitted {
@@ -248,4 +259,10 @@ func (a *activation) deactivate() {
 
 // forget drops the actor's memory: it is ahead of the store, or not wanted any
 // more. The next call activates it anew.
-func (a *activation) forget() { a.actor, a.durable = nil, nil }
+func (a *activation) forget() {
+	a.flush()
+	a.drop()
+}
+
+// drop is forget for an actor whose memory is worth nothing any more.
+func (a *activation) drop() { a.actor, a.durable = nil, nil }

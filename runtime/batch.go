@@ -1,0 +1,210 @@
+package cajun
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/journal"
+)
+
+// gatherTime is how long the answer of a turn waits at most for further turns
+// that share its commit. A batch ends as soon as the mailbox is empty; this is
+// for handlers that take long, behind a quick one.
+const gatherTime = time.Millisecond
+
+// batch is the turns of one activation that have run and whose answers wait for
+// a common commit: what a turn has changed must not be seen outside before it is
+// stored, neither in its own reply nor in those of later turns nor in calls that
+// these make. The activation's goroutine fills the batch and ends it when its
+// mailbox is empty; a nested call and the timer end it from elsewhere, while a
+// handler runs.
+type batch struct {
+	// waiting says that there are answers in held; the activation's goroutine
+	// may ask it without mu.
+	waiting atomic.Bool
+
+	// mu guards the journal's actor, too.
+	mu    sync.Mutex
+	held  []held
+	timer *time.Timer
+	// lost says that a commit has failed: the memory of the actor is ahead of
+	// the store.
+	lost bool
+}
+
+// held is the answer to a call whose turn is over.
+type held struct {
+	call   *call
+	joined []*call
+	result result
+}
+
+// waits reports whether answers have to wait for a commit.
+func (d *durable) waits() bool {
+	d.batch.mu.Lock()
+	defer d.batch.mu.Unlock()
+	return len(d.batch.held) > 0 || d.journal.Waiting() > 0
+}
+
+// isLost reports whether a commit has failed.
+func (d *durable) isLost() bool {
+	d.batch.mu.Lock()
+	defer d.batch.mu.Unlock()
+	return d.batch.lost
+}
+
+// stage adds a turn to the batch, for a result that is to leave once it is
+// stored.
+func (a *activation) stage(t journal.Turn, r result) result {
+	d := a.durable
+	d.batch.mu.Lock()
+	defer d.batch.mu.Unlock()
+	if !d.batch.lost && !d.journal.Add(t) {
+		a.settle(d)
+		d.journal.Add(t)
+	}
+	if d.batch.lost {
+		return result{fail: lostBefore()}
+	}
+	return r
+}
+
+// hold keeps the answer to a call whose turn is over until what the turns up to
+// it have changed is stored. It reports false when there is nothing to wait for,
+// and the result that is then to be given.
+func (a *activation) hold(c *call, r result) (result, bool) {
+	d := a.durable
+	if d == nil {
+		return r, false
+	}
+	b := &d.batch
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.lost:
+		a.drop()
+		if depends(r) {
+			r = result{fail: lostBefore()}
+		}
+		return r, false
+	case len(b.held) == 0 && d.journal.Waiting() == 0:
+		return r, false
+	}
+	// The next turn may change what the reply shares with the actor.
+	if r.message != nil && !c.method.spec.opts.Immutable {
+		payload, err := proto.Marshal(r.message)
+		if err != nil {
+			r = result{fail: unreadableReply(err)}
+		} else {
+			r = result{payload: payload, stored: true}
+		}
+	}
+	joined := a.retire(c)
+	c.turn.close()
+	b.held = append(b.held, held{c, joined, r})
+	if len(b.held) == 1 {
+		b.waiting.Store(true)
+		a.armBatch(d)
+	}
+	return result{}, true
+}
+
+// depends reports whether a result says anything about the actor's state.
+func depends(r result) bool { return r.fail == nil || r.fail.outcome != guarantee.NotExecuted }
+
+// lostBefore is the failure of a turn on top of one that could not be stored.
+func lostBefore() *failure {
+	return &failure{code: connect.CodeUnavailable, outcome: guarantee.NotCommitted, retryable: true,
+		message: "an earlier turn of the actor could not be stored, and with it this one is undone"}
+}
+
+// armBatch ends the batch after gatherTime. d.batch.mu is held.
+func (a *activation) armBatch(d *durable) {
+	if d.batch.timer != nil {
+		d.batch.timer.Reset(gatherTime)
+		return
+	}
+	d.batch.timer = time.AfterFunc(gatherTime, func() {
+		a.shard.node.tasks.Go(func() {
+			d.batch.mu.Lock()
+			defer d.batch.mu.Unlock()
+			if len(d.batch.held) > 0 {
+				a.settle(d)
+			}
+		})
+	})
+}
+
+// flush stores the batch, if there is one, from the activation's own goroutine.
+func (a *activation) flush() {
+	d := a.durable
+	if d == nil {
+		return
+	}
+	d.batch.mu.Lock()
+	defer d.batch.mu.Unlock()
+	a.settle(d)
+	if d.batch.lost {
+		a.drop()
+	}
+}
+
+// settle stores the batch and gives the answers that have waited for it.
+// d.batch.mu is held.
+func (a *activation) settle(d *durable) {
+	b := &d.batch
+	if b.lost || len(b.held) == 0 && d.journal.Waiting() == 0 {
+		return
+	}
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+	all := b.held
+	b.held = nil
+	b.waiting.Store(false)
+	err := d.journal.Flush(a.shard.ctx)
+	if err != nil {
+		b.lost = true
+		a.noteFence(err)
+	}
+	gone := a.mayAnswer()
+	for _, h := range all {
+		r := h.result
+		switch {
+		case gone != nil:
+			f := *gone
+			r = result{fail: &f}
+		case err != nil && depends(r):
+			r = result{fail: notCommitted(err)}
+		}
+		h.call.answer(a.shard.node, r)
+		a.answerRepeats(h.joined, r)
+	}
+}
+
+// settleBefore stores what the turns before this one have changed, as a call is
+// about to tell others of it.
+func (t *turnContext) settleBefore() *failure {
+	d := t.call.durable
+	if d == nil {
+		return nil
+	}
+	d.batch.mu.Lock()
+	defer d.batch.mu.Unlock()
+	if t.over() {
+		return turnIsOver()
+	}
+	t.call.activation.settle(d)
+	if d.batch.lost {
+		f := lostBefore()
+		f.outcome, f.retryable = guarantee.NotExecuted, false
+		f.message = "the call was not made, as an earlier turn of the calling actor could not be stored"
+		return f
+	}
+	return nil
+}
