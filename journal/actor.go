@@ -397,6 +397,9 @@ func (a *Actor) forgetEnded() {
 	}
 }
 
+// HasCallers reports whether calls of any session are remembered here.
+func (a *Actor) HasCallers() bool { return len(a.callers) > 0 }
+
 // Knows reports whether calls of the session are remembered here.
 func (a *Actor) Knows(session string) bool { return a.callers[session] != nil }
 

@@ -81,9 +81,37 @@ func TestTargetDiesWhileDraining(t *testing.T) {
 		close(finish)
 		synctest.Wait()
 		c.check(shard(1), a)
-		if calls := a.took(); !slices.Equal(calls, []string{"1 serve 1"}) {
-			t.Errorf("the host was told %q, want to serve on under the same epoch", calls)
+		// What the drain may have left behind must not commit beside what comes now.
+		if calls := a.took(); !slices.Equal(calls, []string{"1 drop 1", "1 serve 2"}) {
+			t.Errorf("the host was told %q, want to serve on under the next epoch", calls)
 		}
+	})
+}
+
+// The leader may move shards to a member whose manager has not started yet.
+func TestReleasedBeforeTheStart(t *testing.T) {
+	run(t, 1, 8, func(t *testing.T, c *cluster) {
+		a := c.nodes[0]
+		a.mustClaim(shard(1))
+		b := &node{c: c, name: "late", store: &faultyMeta{Store: c.meta}, fences: &faultyState{Store: c.state},
+			epochs: map[state.Shard]uint64{}, drained: map[state.Shard]bool{}}
+		var errs [4]error
+		// In the order in which a node starts.
+		b.view, errs[0] = member.NewView(t.Context(), b.store, c.space, nil)
+		b.table, errs[1] = NewTable(t.Context(), b.store, c.space, nil)
+		b.session, errs[2] = member.Join(t.Context(), member.Config{Store: b.store, Space: c.space, Member: member.Member{
+			Name: b.name, Address: b.name, Kinds: map[string][]string{testKind: nil}}})
+		synctest.Wait()
+		c.move(shard(1), b)
+		synctest.Wait() // a has released it
+		b.manager, errs[3] = Start(t.Context(), Config{Store: b.store, Space: c.space, State: b.fences, Session: b.session,
+			View: b.view, Table: b.table, Kinds: []HostedKind{{Identity: testKind, Shards: c.shards}}, Host: b})
+		if err := errors.Join(errs[:]...); err != nil {
+			t.Fatal(err)
+		}
+		c.nodes = append(c.nodes, b)
+		c.settle(time.Minute)
+		c.check(shard(1), b)
 	})
 }
 
@@ -408,7 +436,7 @@ func TestDrainCalledOff(t *testing.T) {
 			t.Fatalf("Drain: %v", err)
 		}
 		c.settle(drainTimeout)
-		if calls := a.took(); !slices.Equal(calls, []string{"1 drain 1", "1 serve 1"}) {
+		if calls := a.took(); !slices.Equal(calls, []string{"1 drain 1", "1 drop 1", "1 serve 2"}) {
 			t.Errorf("the host was told %q", calls)
 		}
 		c.check(shard(1), a)

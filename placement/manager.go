@@ -28,9 +28,9 @@ var (
 // Host is what runs the actors of shards. Calls for one shard come one at a
 // time; calls for different shards come at once.
 //
-// Each Serve is followed by one Drop with the same epoch. In between, Drain may
-// be called, and after it either Drop or, when the move was called off, Serve
-// once more with the same epoch.
+// Each Serve is followed by one Drop with the same epoch, with a Drain in between
+// or not. A move that is called off ends in Drop, too, and in a Serve with the
+// next epoch.
 type Host interface {
 	// Serve says that the shard is this node's under the epoch, and sealed: its
 	// actors may run now. It must not block.
@@ -136,6 +136,15 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 	m.writes = &batcher[write]{size: batchSize, parallel: batchesAtOnce, run: m.commit, spawn: m.work.Go}
 	m.seals = &batcher[sealing]{size: batchSize, parallel: batchesAtOnce, run: m.sealAll, spawn: m.work.Go}
 	m.table.onChange(m.recordChanged)
+	// What came before nobody was told of: the leader may move shards to a member
+	// as soon as there is one.
+	for kind := range m.kinds {
+		for n, rec := range m.table.Records(kind) {
+			if rec.Owner == m.me || rec.Target == m.me {
+				m.recordChanged(state.Shard{Kind: kind, Number: uint32(n)})
+			}
+		}
+	}
 	m.work.Go(m.watch)
 	return m, nil
 }

@@ -51,7 +51,6 @@ const (
 	stepRest step = iota
 	stepDrop
 	stepRefresh
-	stepServe   // once more, after a move was called off
 	stepDrain   // ask the host to finish
 	stepRelease // write that the shard is let go
 	stepReopen  // write that a move is called off
@@ -201,8 +200,6 @@ func (m *Manager) perform(sl *slot, next step, rec Record, found bool) {
 		m.mu.Lock()
 		sl.stale = false
 		m.mu.Unlock()
-	case stepServe:
-		m.serve(sl, sl.epoch)
 	case stepDrain:
 		m.drain(sl)
 	case stepRelease:
@@ -252,7 +249,9 @@ func (m *Manager) nextOfServedLocked(sl *slot, rec Record) step {
 	case letGo:
 		return stepDrain
 	case sl.drained:
-		return stepServe
+		// The move was called off. What the drain may have left behind still has a
+		// valid fence: only the next epoch keeps its commits out.
+		return stepDrop
 	}
 	return stepRest
 }

@@ -177,8 +177,7 @@ func (a *activation) settle(d *durable) {
 		r := h.result
 		switch {
 		case gone != nil:
-			f := *gone
-			r = result{fail: &f}
+			r = result{fail: gone}
 		case err != nil && depends(r):
 			r = result{fail: notCommitted(err)}
 		}

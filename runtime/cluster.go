@@ -159,19 +159,23 @@ func (n *Node) partWith(left map[string]time.Time) (waiting bool) {
 	n.peersMu.Lock()
 	for session, p := range n.peers {
 		if _, alive := snapshot.Get(session); alive {
+			delete(left, session)
 			continue
 		}
 		since, seen := left[session]
 		if !seen {
 			since, left[session] = now, now
 		}
-		connected := n.endpoint.Connected(session)
-		if connected && now.Sub(since) < partingGrace {
-			waiting = true
+		connected, parting := n.endpoint.Connected(session), now.Sub(since) < partingGrace
+		waiting = waiting || parting
+		if connected && parting {
 			continue
 		}
 		gone = append(gone, p)
-		if !connected {
+		// One that the view does not show yet, because it has just joined, must
+		// not be forgotten: its frames are counted.
+		if !connected && !parting {
+			p.leave()
 			delete(n.peers, session)
 			delete(left, session)
 		}
@@ -243,14 +247,15 @@ func (g *gate) PeerDown(session string, err error) {
 // invokeRemote is the innermost outbound invoker.
 func (n *Node) invokeRemote(ctx context.Context, c Call, req proto.Message) (proto.Message, error) {
 	o := c.out
-	if fail := o.readjust(ctx, req); fail != nil {
-		return nil, fail.err()
+	fail := o.readjust(ctx, req)
+	if fail == nil {
+		var reply proto.Message
+		if reply, fail = n.carry(ctx, o, req); fail == nil {
+			return reply, nil
+		}
 	}
-	reply, fail := n.carry(ctx, o, req)
-	if fail != nil {
-		return nil, fail.err()
-	}
-	return reply, nil
+	o.authored = fail.err()
+	return nil, o.authored
 }
 
 // invokeHandler is the innermost inbound invoker.

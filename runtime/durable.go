@@ -49,6 +49,12 @@ func (a *activation) load() *failure {
 		}
 		return unavailable("the actor's state cannot be read now: %v", err).because(err)
 	}
+	if j.HasCallers() {
+		// Some of them may not be in the view yet, and would be taken for ended.
+		if err := n.viewMembers(a.shard); err != nil {
+			return unavailable("the members cannot be read now, and without them it is not known whose calls the actor has to remember: %v", err).because(err)
+		}
+	}
 	d := &durable{journal: j, base: j.State()}
 	if newState := a.shard.host.newState; newState != nil {
 		d.state = newState()

@@ -44,11 +44,6 @@ func wireOutcome(o guarantee.Outcome) cajunv1.Outcome {
 	return cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED
 }
 
-// hasStatus reports whether an error says what became of its call.
-func hasStatus(err error) bool {
-	return statusOf(err).GetOutcome() != cajunv1.Outcome_OUTCOME_UNSPECIFIED
-}
-
 func statusOf(err error) *cajunv1.CallStatus {
 	status := new(cajunv1.CallStatus)
 	if e := new(connect.Error); errors.As(err, &e) {

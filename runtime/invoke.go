@@ -3,6 +3,7 @@ package cajun
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -62,8 +63,10 @@ type outgoing struct {
 	outcome guarantee.Outcome
 	// tries counts the attempts that may have run the handler.
 	tries int
-	// carried says that the call got past the interceptors.
-	carried bool
+	// carried says that the call got past the interceptors, and authored is the
+	// error that they were told then.
+	carried  bool
+	authored error
 }
 
 // repeats reports whether the next attempt repeats one that may have run.
@@ -125,7 +128,9 @@ func (n *Node) intercept(ctx context.Context, o *outgoing, req proto.Message) (p
 	o.ownDeadline = false
 	reply, err := n.outbound(ctx, Call{Kind: o.spec.kind.Name, Key: o.key, Method: o.spec.name, Level: o.level, Peer: n.ID(), headers: o.headers, out: o}, req)
 	switch {
-	case err != nil && !hasStatus(err):
+	case err != nil && (o.authored == nil || !errors.Is(err, o.authored)):
+		// Its own, or that of another call that it made: what that says of its
+		// execution is not about this one.
 		f := answer(err)
 		f.outcome = guarantee.MaybeExecuted
 		if !o.carried {

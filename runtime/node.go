@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/journal"
 	"github.com/cajun-go/cajun/leader"
 	"github.com/cajun-go/cajun/link"
@@ -54,7 +56,6 @@ type Node struct {
 	coarse atomic.Int64
 	held   atomic.Int64
 	claims atomic.Int64
-	late   atomic.Int64
 
 	// ctx is the node's life; tasks and workers are what runs in it.
 	ctx     context.Context
@@ -319,10 +320,38 @@ func (n *Node) Drain(ctx context.Context) error {
 		n.stop(nil) // waits for whoever closed it
 		return errors.Join(fmt.Errorf("cajun: node %s was stopped before it had handed over its shards", n.Name()), n.err)
 	}
-	undo, cancel := context.WithTimeout(n.ctx, n.config.leaseTTL)
-	defer cancel()
-	return errors.Join(fmt.Errorf("cajun: node %s could not hand over its shards: %w", n.Name(), err),
-		n.session.Update(undo, func(m *member.Member) { m.Draining = false }))
+	n.undoDrain()
+	return fmt.Errorf("cajun: node %s could not hand over its shards: %w", n.Name(), err)
+}
+
+// undoDrain makes the node one that takes shards again. When the metadata store
+// does not take that now, it is tried until it does.
+func (n *Node) undoDrain() {
+	undo := func() error {
+		ctx, cancel := context.WithTimeout(n.ctx, n.config.leaseTTL)
+		defer cancel()
+		return n.session.Update(ctx, func(m *member.Member) { m.Draining = false })
+	}
+	err := undo()
+	if err == nil {
+		return
+	}
+	n.logger.Error("the node takes no shards until the metadata store lets it", "error", err)
+	n.tasks.Go(func() {
+		pauses := guarantee.RetryPolicy{InitialBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second}
+		for attempt := 1; err != nil; attempt++ {
+			timer := time.NewTimer(pauses.Pause(attempt, rand.Float64()))
+			select {
+			case <-timer.C:
+			case <-n.ctx.Done():
+				timer.Stop()
+				return
+			}
+			n.draining.Lock() // a new Drain comes before or after
+			err = undo()
+			n.draining.Unlock()
+		}
+	})
 }
 
 // drainLinger is how long a node that owns nothing any more still tells callers

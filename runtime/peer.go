@@ -38,6 +38,9 @@ type peer struct {
 	seen link.Window
 	// running are the peer's requests that are here, for its cancels.
 	running map[uint64]*call
+	// gone says that the session has ended and that nothing comes from it.
+	gone bool
+	late lateResponses
 }
 
 // Number implements link.Numberer: it returns the ID of the next request and
@@ -67,6 +70,19 @@ func (p *peer) take(id uint64) (*waiter, bool) {
 	w, ok := p.pending[id]
 	delete(p.pending, id)
 	return w, ok
+}
+
+// leave marks the peer as gone, and isGone tells of it.
+func (p *peer) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone = true
+}
+
+func (p *peer) isGone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
 }
 
 // fail ends every pending request: no response can be relied on any more.
@@ -142,6 +158,14 @@ func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, fram
 	if fail := n.send(ctx, o, to, link.Frame{Request: frame, Number: w}); fail != nil {
 		n.release(w)
 		return nil, fail
+	}
+	if p.isGone() {
+		// It left while the request was on its way into the link: nobody would
+		// tell this call of the end.
+		if _, mine := p.take(frame.ID); mine {
+			n.release(w)
+			return nil, lost("node %s left the cluster before it answered", to.Name)
+		}
 	}
 	// Asking who has a shard is safe to repeat at every level. The last attempt
 	// that a call may make waits as long as the caller does.

@@ -1,7 +1,6 @@
 package cajun
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,17 +17,12 @@ import (
 )
 
 const (
-	// respondPromptly is how long an actor waits to send a response itself, and
-	// respondTimeout bounds the sending of it thereafter.
+	// respondPromptly is how long an actor waits to send a response itself.
 	respondPromptly = 2 * time.Millisecond
-	respondTimeout  = 5 * time.Second
 	// claimTimeout bounds a claim that another node asked for.
 	claimTimeout = 5 * time.Second
 	// maxClaims bounds how many such claims wait at once.
 	maxClaims = 4096
-	// maxLate bounds how many responses wait to be sent: for room, or for the
-	// end of a suspension.
-	maxLate = 4096
 )
 
 // receiver is the node's side towards the link.
@@ -105,7 +99,9 @@ func (n *Node) receiveRequest(p *peer, r *link.Request) {
 	to := remoteCaller{peer: p, id: r.ID}
 	if n.session.Check() != nil || n.closed() {
 		if !r.OneWay {
-			n.sendAwayLater(to)
+			// If the node turns out to be alive after all, callers who cannot repeat
+			// their calls must not wait for their deadlines.
+			n.refuseLater(to, unavailable("the actor's node was suspended when the call arrived"))
 		}
 		return
 	}
@@ -124,30 +120,8 @@ func (n *Node) receiveRequest(p *peer, r *link.Request) {
 		fail = s.deliver(r.Key, c)
 	}
 	if fail != nil && !r.OneWay {
-		n.later(func() { n.respond(to, result{fail: fail}) })
+		n.refuseLater(to, fail)
 	}
-}
-
-// sendAwayLater answers a request that came while this node was suspended. It
-// admits and answers nothing then; but if it turns out to be alive after all,
-// callers who cannot repeat their calls must not wait for their deadlines.
-func (n *Node) sendAwayLater(to remoteCaller) {
-	n.later(func() {
-		n.respond(to, result{fail: unavailable("the actor's node was suspended when the call arrived")})
-	})
-}
-
-// later runs the sending of a response as a task, unless too many are waiting:
-// the caller is then left to its deadline or to the end of the connection.
-func (n *Node) later(send func()) {
-	if n.late.Add(1) > maxLate {
-		n.late.Add(-1)
-		return
-	}
-	n.tasks.Go(func() {
-		defer n.late.Add(-1)
-		send()
-	})
 }
 
 // untilActive waits while this node is suspended. It reports false when the
@@ -242,52 +216,38 @@ func (n *Node) respond(to remoteCaller, r result) {
 	defer n.responses.Put(frame)
 	*frame = link.Response{ID: to.id}
 	if err := fillResponse(frame, r, buffer); err != nil {
-		frame = unsendable(to.id, r, err)
+		frame = unsendable(frame, err)
 	}
 	ctx := &deadlineContext{Context: n.ctx, deadline: time.Now().Add(respondPromptly)}
 	defer ctx.release()
-	if err := n.sendResponse(ctx, to, r, frame); err != nil && ctx.Err() != nil && n.ctx.Err() == nil {
-		n.respondLater(to, r, frame)
+	if err := n.sendResponse(ctx, to.peer, frame); err != nil && ctx.Err() != nil && n.ctx.Err() == nil {
+		n.respondLater(to.peer, frame)
 	}
 }
 
-// respondLater goes on sending a response for which there is no room, or no
-// stream, at the moment: an actor does not stand still for one slow caller.
-func (n *Node) respondLater(to remoteCaller, r result, frame *link.Response) {
-	later := *frame
-	later.Payload = bytes.Clone(frame.Payload)
-	n.later(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, respondTimeout)
-		defer cancel()
-		if err := n.sendResponse(ctx, to, r, &later); err != nil {
-			n.logger.Debug("a response could not be sent", "peer", to.peer.session, "error", err)
-		}
-	})
-}
-
-func (n *Node) sendResponse(ctx context.Context, to remoteCaller, r result, frame *link.Response) error {
-	peer := link.Peer{Session: to.peer.session}
-	if m, ok := n.view.Get(to.peer.session); ok {
-		peer.Address = m.Address
+func (n *Node) sendResponse(ctx context.Context, p *peer, frame *link.Response) error {
+	to := link.Peer{Session: p.session}
+	if m, ok := n.view.Get(p.session); ok {
+		to.Address = m.Address
 	}
-	err := n.endpoint.Send(ctx, peer, link.Frame{Response: frame})
+	err := n.endpoint.Send(ctx, to, link.Frame{Response: frame})
 	if errors.Is(err, link.ErrTooLarge) || errors.Is(err, link.ErrMalformed) {
-		err = n.endpoint.Send(ctx, peer, link.Frame{Response: unsendable(to.id, r, err)})
+		err = n.endpoint.Send(ctx, to, link.Frame{Response: unsendable(frame, err)})
 	}
 	return err
 }
 
 // unsendable stands in for a response that the link does not take, so that its
 // caller does not wait in vain.
-func unsendable(id uint64, r result, why error) *link.Response {
-	frame := &link.Response{ID: id, Code: uint32(connect.CodeInternal), Outcome: guarantee.MaybeExecuted}
+func unsendable(frame *link.Response, why error) *link.Response {
+	instead := &link.Response{ID: frame.ID, Code: uint32(connect.CodeInternal), Outcome: guarantee.MaybeExecuted}
 	what := "reply"
-	if r.fail != nil {
+	if frame.Code != 0 {
 		what = "error"
-		frame.Code, frame.Outcome = uint32(r.fail.code), r.fail.outcome
+		instead.Code, instead.Outcome = frame.Code, frame.Outcome
 	}
-	frame.Message = strings.ToValidUTF8(fmt.Sprintf("the actor's %s cannot be sent: %v", what, why), "?")
-	return frame
+	instead.Message = strings.ToValidUTF8(fmt.Sprintf("the actor's %s cannot be sent: %v", what, why), "?")
+	return instead
 }
 
 func fillResponse(frame *link.Response, r result, buffer *[]byte) error {

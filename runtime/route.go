@@ -43,6 +43,8 @@ func (n *Node) carry(ctx context.Context, o *outgoing, req proto.Message) (proto
 		if fail == nil {
 			return reply, nil
 		}
+		own := *fail // it may be shared with other calls
+		fail = &own
 		if fail.outcome != guarantee.NotExecuted {
 			o.tries++
 		}
@@ -124,6 +126,8 @@ func (n *Node) route(o *outgoing) (route, *failure) {
 		}
 	}
 	rec, found := n.table.Lookup(o.identity, o.shard)
+	wait := o.early
+	o.early = 0 // whatever way is taken
 	if hint := o.hint; hint != nil {
 		o.hint = nil // it is good for one attempt; the view catches up
 		if to, alive := n.view.Get(hint.Owner); alive && hint.Epoch > rec.Epoch {
@@ -136,9 +140,7 @@ func (n *Node) route(o *outgoing) (route, *failure) {
 		}
 	} else if found {
 		if to, alive := n.view.Get(rec.Owner); alive {
-			early := o.early == rec.Epoch
-			o.early = 0
-			return route{to: to, epoch: rec.Epoch, claim: early || rec.Owner == n.ID()}, nil
+			return route{to: to, epoch: rec.Epoch, claim: wait == rec.Epoch || rec.Owner == n.ID()}, nil
 		}
 	}
 	return n.claimant(o)
@@ -184,7 +186,12 @@ func (n *Node) attempt(ctx context.Context, o *outgoing, req proto.Message) (pro
 	switch to := fail.redirect; {
 	case to == nil || to.Owner == "":
 	case to.Epoch > r.epoch:
-		o.hint = to
+		// Only what route will follow is worth going on at once: to somebody who
+		// is alive here too, and news.
+		_, alive := n.view.Get(to.Owner)
+		if rec, _ := n.table.Lookup(o.identity, o.shard); alive && to.Epoch > rec.Epoch {
+			o.hint = to
+		}
 	case to.Owner != r.to.Session || to.Epoch != r.epoch || to.Target != "":
 	case r.claim:
 		o.claimed = true // it serves the shard now
