@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/cajun-go/cajun/link"
@@ -24,10 +25,18 @@ type outbox struct {
 
 	mu      sync.Mutex
 	batch   []byte
-	idle    bool          // the writer waits for wake
-	room    chan struct{} // closed when there is room again; nil when nobody waits
-	closed  bool          // lets nothing more in; what is there goes out
-	dropped bool          // what is there is lost, too
+	idle    bool    // the writer waits for wake
+	waiting []*turn // senders for whom there was no room, in order
+	closed  bool    // lets nothing more in; what is there goes out
+	dropped bool    // what is there is lost, too
+}
+
+// turn is a sender's place in the line for room. It is closed when the sender is
+// the first in line and there may be room for it.
+type turn struct {
+	size int
+	come chan struct{}
+	told bool // come is closed
 }
 
 func newOutbox(limit int) *outbox {
@@ -43,18 +52,12 @@ func (o *outbox) add(ctx context.Context, f *link.Frame) error {
 		size += 1 + binary.MaxVarintLen64 // its tag and its value
 	}
 	o.mu.Lock()
-	for !o.closed && len(o.batch) > 0 && len(o.batch)+size > o.limit {
-		if o.room == nil {
-			o.room = make(chan struct{})
+	if !o.closed && (len(o.waiting) > 0 || !o.fits(size)) {
+		if err := o.await(ctx, size); err != nil {
+			o.makeRoom() // for whoever is the first now
+			o.mu.Unlock()
+			return err
 		}
-		room := o.room
-		o.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		o.mu.Lock()
 	}
 	if o.closed {
 		o.mu.Unlock()
@@ -62,8 +65,44 @@ func (o *outbox) add(ctx context.Context, f *link.Frame) error {
 	}
 	f.Settle()
 	o.batch = link.AppendBatched(o.batch, f)
+	o.makeRoom()
 	o.unlockAndWake()
 	return nil
+}
+
+// fits reports whether there is room, with o.mu held. A batch takes at least one
+// frame, however large.
+func (o *outbox) fits(size int) bool { return len(o.batch) == 0 || len(o.batch)+size <= o.limit }
+
+// await waits in line for room, with o.mu held except while it waits. Those who
+// come later wait behind: otherwise small frames would fill the room of a large
+// one for ever.
+func (o *outbox) await(ctx context.Context, size int) error {
+	mine := &turn{size: size, come: make(chan struct{})}
+	o.waiting = append(o.waiting, mine)
+	defer func() {
+		o.waiting = slices.DeleteFunc(o.waiting, func(t *turn) bool { return t == mine })
+	}()
+	for {
+		come := mine.come
+		o.mu.Unlock()
+		var err error
+		select {
+		case <-come:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		o.mu.Lock()
+		switch {
+		case o.closed:
+			return nil
+		case err != nil:
+			return err
+		case o.waiting[0] == mine && o.fits(size):
+			return nil
+		}
+		mine.come, mine.told = make(chan struct{}), false
+	}
 }
 
 // take returns the next batch, once there is something in it, and false when
@@ -116,10 +155,17 @@ func (o *outbox) unlockAndWake() {
 	}
 }
 
+// makeRoom tells the first in line when there is room for it, and everybody when
+// there will be none any more. o.mu is held.
 func (o *outbox) makeRoom() {
-	if o.room != nil {
-		close(o.room)
-		o.room = nil
+	for i, t := range o.waiting {
+		if !o.closed && (i > 0 || !o.fits(t.size)) {
+			return
+		}
+		if !t.told {
+			t.told = true
+			close(t.come)
+		}
 	}
 }
 
