@@ -23,20 +23,20 @@ type outbox struct {
 	limit int           // bytes in a batch before senders wait
 	wake  chan struct{} // holds a token when an idle writer should look again
 
-	mu      sync.Mutex
-	batch   []byte
-	idle    bool    // the writer waits for wake
-	waiting []*turn // senders for whom there was no room, in order
-	closed  bool    // lets nothing more in; what is there goes out
-	dropped bool    // what is there is lost, too
+	mu       sync.Mutex
+	batch    []byte
+	idle     bool    // the writer waits for wake
+	waiting  []*turn // senders for whom there was no room, in order
+	reserved int     // bytes of those who were told that there is room now
+	closed   bool    // lets nothing more in; what is there goes out
+	dropped  bool    // what is there is lost, too
 }
 
-// turn is a sender's place in the line for room. It is closed when the sender is
-// the first in line and there may be room for it.
+// turn is a sender's place in the line for room.
 type turn struct {
 	size int
-	come chan struct{}
-	told bool // come is closed
+	come chan struct{} // closed when there is room for it, which is then reserved
+	told bool
 }
 
 func newOutbox(limit int) *outbox {
@@ -54,7 +54,6 @@ func (o *outbox) add(ctx context.Context, f *link.Frame) error {
 	o.mu.Lock()
 	if !o.closed && (len(o.waiting) > 0 || !o.fits(size)) {
 		if err := o.await(ctx, size); err != nil {
-			o.makeRoom() // for whoever is the first now
 			o.mu.Unlock()
 			return err
 		}
@@ -65,14 +64,16 @@ func (o *outbox) add(ctx context.Context, f *link.Frame) error {
 	}
 	f.Settle()
 	o.batch = link.AppendBatched(o.batch, f)
-	o.makeRoom()
 	o.unlockAndWake()
 	return nil
 }
 
 // fits reports whether there is room, with o.mu held. A batch takes at least one
 // frame, however large.
-func (o *outbox) fits(size int) bool { return len(o.batch) == 0 || len(o.batch)+size <= o.limit }
+func (o *outbox) fits(size int) bool {
+	used := len(o.batch) + o.reserved
+	return used == 0 || used+size <= o.limit
+}
 
 // await waits in line for room, with o.mu held except while it waits. Those who
 // come later wait behind: otherwise small frames would fill the room of a large
@@ -80,29 +81,23 @@ func (o *outbox) fits(size int) bool { return len(o.batch) == 0 || len(o.batch)+
 func (o *outbox) await(ctx context.Context, size int) error {
 	mine := &turn{size: size, come: make(chan struct{})}
 	o.waiting = append(o.waiting, mine)
-	defer func() {
-		o.waiting = slices.DeleteFunc(o.waiting, func(t *turn) bool { return t == mine })
-	}()
-	for {
-		come := mine.come
-		o.mu.Unlock()
-		var err error
-		select {
-		case <-come:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		o.mu.Lock()
-		switch {
-		case o.closed:
-			return nil
-		case err != nil:
-			return err
-		case o.waiting[0] == mine && o.fits(size):
-			return nil
-		}
-		mine.come, mine.told = make(chan struct{}), false
+	o.mu.Unlock()
+	var err error
+	select {
+	case <-mine.come:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
+	o.mu.Lock()
+	if mine.told {
+		o.reserved -= size
+	} else {
+		o.waiting = slices.DeleteFunc(o.waiting, func(t *turn) bool { return t == mine })
+	}
+	if err != nil {
+		o.makeRoom() // for those behind
+	}
+	return err
 }
 
 // take returns the next batch, once there is something in it, and false when
@@ -155,17 +150,15 @@ func (o *outbox) unlockAndWake() {
 	}
 }
 
-// makeRoom tells the first in line when there is room for it, and everybody when
-// there will be none any more. o.mu is held.
+// makeRoom tells those in line for whom there is room, and everybody when there
+// will be none any more. o.mu is held.
 func (o *outbox) makeRoom() {
-	for i, t := range o.waiting {
-		if !o.closed && (i > 0 || !o.fits(t.size)) {
-			return
-		}
-		if !t.told {
-			t.told = true
-			close(t.come)
-		}
+	for len(o.waiting) > 0 && (o.closed || o.fits(o.waiting[0].size)) {
+		first := o.waiting[0]
+		o.waiting = o.waiting[1:]
+		o.reserved += first.size
+		first.told = true
+		close(first.come)
 	}
 }
 
