@@ -359,13 +359,27 @@ func (n *Node) undoDrain() {
 // with the connection, and at AT_MOST_ONCE for good.
 const drainLinger = 250 * time.Millisecond
 
+// maxLinger bounds how long it stays for calls of its own that are on their way
+// to the new owners, which would fail with it.
+const maxLinger = 5 * time.Second
+
 func (n *Node) linger(ctx context.Context) {
-	timer := time.NewTimer(drainLinger)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-n.ctx.Done():
+	ctx, cancel := context.WithTimeout(ctx, maxLinger)
+	defer cancel()
+	pause := time.NewTimer(drainLinger)
+	defer pause.Stop()
+	for {
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		case <-n.ctx.Done():
+			return
+		}
+		if n.held.Load() == 0 {
+			return
+		}
+		pause.Reset(drainLinger / 10)
 	}
 }
 
