@@ -377,8 +377,8 @@ func (a *Actor) sweep(put []state.Row) []string {
 }
 
 // forgetEnded forgets the callers whose sessions are over: nobody repeats their
-// calls any more.
-// One whose reply is just being written is looked at again the next time.
+// calls any more. One whose reply is just being written is looked at again the
+// next time.
 func (a *Actor) forgetEnded() {
 	generation := a.journal.sessions.Generation()
 	if generation == a.generation {

@@ -103,6 +103,36 @@ func TestDrainFailsWithTheStore(t *testing.T) {
 	})
 }
 
+// TestDrainAgain drains a node while it still tries to take back a drain that has
+// failed: neither waits for the other for ever.
+func TestDrainAgain(t *testing.T) {
+	t.Parallel()
+	for i := range 20 {
+		bubble.Test(t, func(t *testing.T) {
+			down := new(atomic.Bool)
+			w := newWorld(t, 1, cajun.WithMetadata(hanging{memmeta.New(), down}))
+			door := w.hold("door")
+			call := async(func() (*probev1.EchoReply, error) {
+				return probev1cajun.NewEchoPid(w.Node(0), "a").Echo(testContext(t), &probev1.EchoRequest{Text: "door"})
+			})
+			receive(t, "the handler", door.entered)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			time.AfterFunc(time.Second, func() { down.Store(true) })
+			if err := w.Node(0).Drain(ctx); err == nil {
+				t.Fatal("drained although a handler runs")
+			}
+			door.release()
+			<-call
+			down.Store(false)
+			during(time.Duration(i) * 10 * time.Millisecond)
+			if err := w.Node(0).Drain(testContext(t)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // behind is a metadata store that tells of members a second late.
 type behind struct{ metadata.Store }
 

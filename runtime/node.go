@@ -347,9 +347,12 @@ func (n *Node) undoDrain() {
 				timer.Stop()
 				return
 			}
-			n.draining.Lock() // a new Drain comes before or after
-			err = undo()
-			n.draining.Unlock()
+			// A new Drain undoes itself if it fails. It must not be waited for: it
+			// waits for the node's tasks if it succeeds.
+			if n.draining.TryLock() {
+				err = undo()
+				n.draining.Unlock()
+			}
 		}
 	})
 }
