@@ -85,20 +85,20 @@ func TestWindowAgainstModel(t *testing.T) {
 			}
 			if old := w.Watermark() / 2; old > 0 { // a frame that was overtaken
 				w.Advance(old)
-				if _, v := w.Look(old); v != Forgotten {
+				if _, v := w.Look(old, 0); v != Forgotten {
 					t.Fatalf("seed %d: call %d below the watermark is %v", seed, old, v)
 				}
 			}
 			s := begun[rnd.IntN(len(begun))]
 			w.Advance(begun[0])
-			got, v := w.Look(s)
+			got, v := w.Look(s, 0)
 			want, known := answered[s]
 			if known && (v != Known || got != want) || !known && v != New {
 				t.Fatalf("seed %d: call %d: verdict %v, answer %d; model: %v, %d", seed, s, v, got, known, want)
 			}
 			if !known {
 				answered[s] = rnd.Int()
-				w.Remember(s, answered[s])
+				w.Remember(s, 0, answered[s])
 			} else if rnd.IntN(2) == 0 { // the caller got its answer
 				for settled[s] = true; len(begun) > 0 && settled[begun[0]]; {
 					begun = begun[1:]
@@ -114,16 +114,57 @@ func TestWindowAgainstModel(t *testing.T) {
 func TestWindowRefusesMoreThanItHolds(t *testing.T) {
 	var w Window[string]
 	for s := uint64(1); s <= MaxOutstanding; s++ {
-		if _, v := w.Look(s); v != New {
+		if _, v := w.Look(s, 0); v != New {
 			t.Fatalf("call %d: %v", s, v)
 		}
-		w.Remember(s, "a")
+		w.Remember(s, 0, "a")
 	}
-	if _, v := w.Look(MaxOutstanding + 1); v != Full {
+	if _, v := w.Look(MaxOutstanding+1, 0); v != Full {
 		t.Fatalf("verdict %v, want Full", v)
 	}
-	w.Forget(3)
-	if _, v := w.Look(MaxOutstanding + 1); v != New {
-		t.Fatalf("verdict %v after one was forgotten, want New", v)
+	w.Advance(2)
+	if _, v := w.Look(MaxOutstanding+1, 0); v != New {
+		t.Fatalf("verdict %v after one was acknowledged, want New", v)
+	}
+}
+
+// TestWindowKeepsPartsApart: the calls that share a sequence take one place
+// among the outstanding, and are bounded themselves.
+func TestWindowKeepsPartsApart(t *testing.T) {
+	var w Window[uint64]
+	for s := uint64(1); s <= MaxOutstanding; s++ {
+		for part := uint64(1); part <= MaxParts; part++ {
+			if _, v := w.Look(s, part); v != New {
+				t.Fatalf("call %d.%d: %v, want New", s, part, v)
+			}
+			w.Remember(s, part, s*1000+part)
+		}
+		if _, v := w.Look(s, MaxParts+1); v != Full {
+			t.Fatalf("call %d.%d: %v, want Full", s, MaxParts+1, v)
+		}
+	}
+	if _, v := w.Look(MaxOutstanding+1, 1); v != Full {
+		t.Errorf("one sequence too many: %v, want Full", v)
+	}
+	if answer, v := w.Look(7, 9); v != Known || answer != 7009 {
+		t.Errorf("call 7.9: %v %d", v, answer)
+	}
+	w.Advance(3)
+	if _, v := w.Look(2, 9); v != Forgotten {
+		t.Errorf("call 2.9 below the watermark: %v, want Forgotten", v)
+	}
+	if _, v := w.Look(MaxOutstanding+1, 1); v != New {
+		t.Errorf("a new call after two were acknowledged: %v, want New", v)
+	}
+}
+
+// TestShardCaller: the numbers of a later owner are above those of an earlier
+// one, whatever that one has given out.
+func TestShardCaller(t *testing.T) {
+	if c := ShardCaller("bank.v1.Account", 7); !IsShardCaller(c) || c == ShardCaller("bank.v1.Account", 8) {
+		t.Errorf("the caller of a shard is %q", c)
+	}
+	if first, next := FirstSequence(3), FirstSequence(4); next-first < 1<<39 {
+		t.Errorf("an owner has %d numbers only", next-first)
 	}
 }

@@ -1,6 +1,13 @@
 package guarantee
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
+
+// MaxParts is how many calls of one sequence an actor remembers: those that one
+// turn makes to it.
+const MaxParts = 64
 
 // MaxOutstanding is how far the EXACTLY_ONCE calls of one caller to one actor
 // may reach beyond the lowest outstanding one, that one included and settled
@@ -30,12 +37,13 @@ const (
 // and what lies below is forgotten. The zero value is empty and ready.
 type Window[A any] struct {
 	watermark uint64
-	answers   []entry[A] // ascending by sequence, at most MaxOutstanding
+	answers   []entry[A] // ascending by sequence and part
+	sequences int        // among answers; at most MaxOutstanding
 }
 
 type entry[A any] struct {
-	sequence uint64
-	answer   A
+	sequence, part uint64
+	answer         A
 }
 
 // Watermark returns the lowest sequence that is not forgotten.
@@ -51,60 +59,72 @@ func (w *Window[A]) Advance(watermark uint64) {
 		return
 	}
 	w.watermark = watermark
-	i, _ := w.find(watermark)
+	i, _ := w.find(watermark, 0)
 	w.answers = slices.Delete(w.answers, 0, i)
+	w.count()
 }
 
-// Look tells what is known of the call with this sequence, and its answer if
-// it is Known.
-func (w *Window[A]) Look(sequence uint64) (A, Verdict) {
+// Look tells what is known of the call with this sequence and part, and its
+// answer if it is Known.
+func (w *Window[A]) Look(sequence, part uint64) (A, Verdict) {
 	var none A
-	i, found := w.find(sequence)
+	i, found := w.find(sequence, part)
 	switch {
 	case found:
 		return w.answers[i].answer, Known
 	case sequence < w.watermark:
 		return none, Forgotten
-	case len(w.answers) >= MaxOutstanding:
+	}
+	switch parts := w.parts(sequence); {
+	case parts >= MaxParts, parts == 0 && w.sequences >= MaxOutstanding:
 		return none, Full
 	}
 	return none, New
 }
 
 // Remember keeps the answer of a call that Look found New.
-func (w *Window[A]) Remember(sequence uint64, answer A) {
-	i, found := w.find(sequence)
+func (w *Window[A]) Remember(sequence, part uint64, answer A) {
+	i, found := w.find(sequence, part)
 	if found {
 		w.answers[i].answer = answer
 		return
 	}
-	w.answers = slices.Insert(w.answers, i, entry[A]{sequence, answer})
+	w.answers = slices.Insert(w.answers, i, entry[A]{sequence, part, answer})
+	w.count()
 }
 
-// Forget takes back a Remember, for an answer that could not be stored.
-func (w *Window[A]) Forget(sequence uint64) {
-	if i, found := w.find(sequence); found {
-		w.answers = slices.Delete(w.answers, i, i+1)
-	}
-}
-
-// All calls yield for each remembered answer, in ascending order of sequence.
-func (w *Window[A]) All(yield func(sequence uint64, answer A) bool) {
+// Answers calls yield for each remembered answer, in ascending order of sequence
+// and part.
+func (w *Window[A]) Answers(yield func(answer A) bool) {
 	for _, e := range w.answers {
-		if !yield(e.sequence, e.answer) {
+		if !yield(e.answer) {
 			return
 		}
 	}
 }
 
-func (w *Window[A]) find(sequence uint64) (int, bool) {
-	return slices.BinarySearchFunc(w.answers, sequence, func(e entry[A], s uint64) int {
-		switch {
-		case e.sequence < s:
-			return -1
-		case e.sequence > s:
-			return 1
+// parts returns how many answers of a sequence are remembered.
+func (w *Window[A]) parts(sequence uint64) int {
+	first, _ := w.find(sequence, 0)
+	n := 0
+	for first+n < len(w.answers) && w.answers[first+n].sequence == sequence {
+		n++
+	}
+	return n
+}
+
+// count counts the sequences among the answers.
+func (w *Window[A]) count() {
+	w.sequences = 0
+	for i, e := range w.answers {
+		if i == 0 || w.answers[i-1].sequence != e.sequence {
+			w.sequences++
 		}
-		return 0
+	}
+}
+
+func (w *Window[A]) find(sequence, part uint64) (int, bool) {
+	return slices.BinarySearchFunc(w.answers, sequence, func(e entry[A], s uint64) int {
+		return cmp.Or(cmp.Compare(e.sequence, s), cmp.Compare(e.part, part))
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -68,6 +69,10 @@ type Actor struct {
 	obsolete   []string
 	generation uint64
 	staged     stage
+	// items is what the actor has to see to, and agenda what the store tells
+	// of it.
+	items  items
+	agenda state.Agenda
 }
 
 // stage is what the next Flush writes: the latest state, and the rows of the
@@ -76,9 +81,14 @@ type stage struct {
 	turns, bytes  int
 	state         []byte
 	callers, keys []string
+	// changes are those of items by the names of their rows, the latest of each.
+	changes map[string]proto.Message
+	// swept is how many obsolete rows the commit deletes.
+	swept int
 }
 
-func (s *stage) rows() int { return len(s.callers) + len(s.keys) }
+// rows counts the rows, with one for the agenda.
+func (s *stage) rows() int { return len(s.callers) + len(s.keys) + len(s.changes) + 1 }
 
 // adds reports whether a turn brings a row that the turns before it did not.
 func (s *stage) adds(t Turn) bool {
@@ -100,6 +110,13 @@ func (s *stage) key(name string) {
 	}
 }
 
+func (s *stage) change(c Change) {
+	if s.changes == nil {
+		s.changes = make(map[string]proto.Message)
+	}
+	s.changes[c.name] = c.row
+}
+
 // aged is a key and when the row that it was noted for expires.
 type aged struct {
 	name    string
@@ -117,7 +134,13 @@ type Turn struct {
 	Watermark uint64
 	// Reply is the answer to remember; nil remembers nothing.
 	Reply *statev1.Reply
+	// Changes are what the turn has done to the actor's items, at most
+	// MaxChanges. Two of one item do not appear in one turn.
+	Changes []Change
 }
+
+// MaxChanges is how many items one turn may change.
+const MaxChanges = 68
 
 // Error says that a turn was not committed, or may not have been. The
 // activation's memory is then ahead of the store and must be dropped.
@@ -155,6 +178,7 @@ func (j *Journal) Load(ctx context.Context, id state.Actor, fence state.Fence) (
 		}
 	}
 	slices.SortFunc(a.aging, func(x, y aged) int { return cmp.Compare(x.expires, y.expires) })
+	a.agenda = a.items.agenda()
 	return a, nil
 }
 
@@ -167,7 +191,7 @@ func (a *Actor) loadRow(row state.Row, now int64) error {
 		w := a.window(session)
 		w.Advance(stored.GetWatermark())
 		for _, r := range stored.GetReplies() {
-			w.Remember(r.GetSequence(), r)
+			w.Remember(r.GetSequence(), r.GetPart(), r)
 		}
 		return nil
 	}
@@ -181,6 +205,13 @@ func (a *Actor) loadRow(row state.Row, now int64) error {
 			return nil
 		}
 		a.rememberKey(name, stored)
+		return nil
+	}
+	known, err := a.items.load(row)
+	switch {
+	case err != nil:
+		return a.corrupt(fmt.Sprintf("row %q", row.Name), err)
+	case known:
 		return nil
 	}
 	return a.corrupt("row "+row.Name, errors.New("no such kind of row: was it written by a newer version?"))
@@ -216,7 +247,7 @@ func (a *Actor) Look(call guarantee.CallID, method string, watermark uint64) (*s
 	}
 	w := a.window(call.Session)
 	w.Advance(watermark)
-	return w.Look(call.Sequence)
+	return w.Look(call.Sequence, call.Part)
 }
 
 // Add puts a turn on top of those that the next Flush writes; State and Flush
@@ -230,12 +261,19 @@ func (a *Actor) Add(t Turn) bool {
 		if a.staged.adds(t) {
 			rows = 1
 			if t.Call.Key == "" {
-				for _, r := range a.window(t.Call.Session).All {
+				for r := range a.window(t.Call.Session).Answers {
 					cost += proto.Size(r) + replyOverhead
 				}
 			}
 		}
 	}
+	for _, c := range t.Changes {
+		cost += len(c.name) + rowOverhead
+		if c.row != nil {
+			cost += proto.Size(c.row)
+		}
+	}
+	rows += len(t.Changes)
 	if s := &a.staged; s.turns > 0 && (s.turns == maxTurns || s.bytes+cost-len(s.state) > maxShared ||
 		s.rows()+rows+maxObsolete > a.journal.store.Limits().Rows) {
 		return false
@@ -252,8 +290,12 @@ func (a *Actor) Add(t Turn) bool {
 	default:
 		w := a.window(t.Call.Session)
 		w.Advance(t.Watermark)
-		w.Remember(t.Call.Sequence, t.Reply)
+		w.Remember(t.Call.Sequence, t.Call.Part, t.Reply)
 		a.staged.caller(t.Call.Session)
+	}
+	for _, c := range t.Changes {
+		a.items.apply(c)
+		a.staged.change(c)
 	}
 	return true
 }
@@ -326,6 +368,10 @@ func (a *Actor) encode() (state.Commit, []byte, error) {
 		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
 	}
 	c.Delete = a.sweep(c.Put)
+	a.staged.swept = len(c.Delete)
+	if err := a.itemRows(&c); err != nil {
+		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
+	}
 	if c.Size() > MaxTurn {
 		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, c.Size(), MaxTurn)}
 	}
@@ -338,7 +384,7 @@ func (a *Actor) replyRows() (rows []state.Row, err error) {
 	for _, session := range a.staged.callers {
 		w := a.window(session)
 		row := &statev1.CallerRow{Watermark: w.Watermark()}
-		for _, r := range w.All {
+		for r := range w.Answers {
 			row.Replies = append(row.Replies, r)
 		}
 		value, err := proto.Marshal(row)
@@ -355,6 +401,26 @@ func (a *Actor) replyRows() (rows []state.Row, err error) {
 		rows = append(rows, state.Row{Name: keyRow + name, Value: value})
 	}
 	return rows, nil
+}
+
+// itemRows encodes the changes of items.
+func (a *Actor) itemRows(c *state.Commit) error {
+	for _, name := range slices.Sorted(maps.Keys(a.staged.changes)) {
+		row := a.staged.changes[name]
+		if row == nil {
+			c.Delete = append(c.Delete, name)
+			continue
+		}
+		value, err := proto.Marshal(row)
+		if err != nil {
+			return err
+		}
+		c.Put = append(c.Put, state.Row{Name: name, Value: value})
+	}
+	if agenda := a.items.agenda(); agenda != a.agenda {
+		c.Agenda = &agenda
+	}
+	return nil
 }
 
 // sweep picks obsolete rows for a commit to delete, except those that it writes
@@ -407,7 +473,10 @@ func (a *Actor) Knows(session string) bool { return a.callers[session] != nil }
 func (a *Actor) applied(c state.Commit) {
 	a.version++
 	a.state = a.staged.state
-	a.obsolete = a.obsolete[len(c.Delete):]
+	a.obsolete = a.obsolete[a.staged.swept:]
+	if c.Agenda != nil {
+		a.agenda = *c.Agenda
+	}
 	a.staged = stage{}
 }
 

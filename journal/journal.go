@@ -1,6 +1,7 @@
 // Package journal is what one turn of an actor commits: its state, the reply
-// of an EXACTLY_ONCE call and the memory of that call, in one atomic step of
-// the state store.
+// of an EXACTLY_ONCE call and the memory of that call, and what the actor has to
+// see to later (messages, timers, turns to bring to an end), in one atomic step
+// of the state store.
 //
 // A Journal gathers the commits of many actors into few store transactions. An
 // Actor is the durable part of one activation: it knows which calls were
@@ -99,7 +100,7 @@ func (j *Journal) commitID() []byte {
 // write hands c to the next group and waits for its result, which is that of
 // state.Store.Commit for c alone.
 func (j *Journal) write(c state.Commit) error {
-	e := &entry{commit: c, size: c.Size(), rows: len(c.Put) + len(c.Delete), done: make(chan error, 1)}
+	e := &entry{commit: c, size: c.Size(), rows: c.RowCount(), done: make(chan error, 1)}
 	j.mu.Lock()
 	if j.closed {
 		j.mu.Unlock()

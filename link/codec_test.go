@@ -61,8 +61,11 @@ func (g generator) frame() link.Frame {
 			Shard: uint32(g.number()), Epoch: g.number(),
 			Level:  guarantee.Level(g.IntN(4)),
 			OneWay: g.flag(), Repeat: g.flag(),
-			Call:      guarantee.CallID{Session: g.text(), Sequence: g.number(), Key: g.text()},
-			Watermark: g.number(), Timeout: time.Duration(g.number()), Payload: g.data(),
+			Call:      guarantee.CallID{Session: g.text(), Sequence: g.number(), Part: g.number(), Key: g.text()},
+			Watermark: g.number(), Timeout: time.Duration(g.number()), Payload: g.data(), Hops: uint32(g.number()),
+		}
+		if g.flag() {
+			r.Errand = &link.Errand{Task: link.Task(g.IntN(8)), Name: g.text(), After: time.Duration(g.number()), Every: time.Duration(g.number()), Sequence: g.number()}
 		}
 		for range g.IntN(4) {
 			r.Chain = append(r.Chain, g.text())
@@ -99,6 +102,10 @@ func toProto(f link.Frame) *linkv1.Frame {
 			Level: uint32(r.Level), OneWay: r.OneWay, CallSession: r.Call.Session,
 			CallSequence: r.Call.Sequence, CallKey: r.Call.Key, Watermark: r.Watermark,
 			TimeoutNanos: int64(r.Timeout), Chain: r.Chain, Payload: r.Payload, Repeat: r.Repeat,
+			CallPart: r.Call.Part, Hops: r.Hops,
+		}
+		if e := r.Errand; e != nil {
+			m.Errand = &linkv1.Errand{Task: linkv1.Errand_Task(e.Task), Name: e.Name, AfterNanos: int64(e.After), EveryNanos: int64(e.Every), Sequence: e.Sequence}
 		}
 		for _, h := range r.Headers {
 			m.Headers = append(m.Headers, &linkv1.Header{Key: h.Key, Value: h.Value})
@@ -208,9 +215,9 @@ func TestBatchAgainstGeneratedCode(t *testing.T) {
 func TestCodecKnowsEveryField(t *testing.T) {
 	request := link.Frame{Request: &link.Request{
 		ID: 1, Kind: "k", Key: "k", Method: "m", Shard: 1, Epoch: 1, Level: 1, OneWay: true, Repeat: true,
-		Call:      guarantee.CallID{Session: "s", Sequence: 1, Key: "k"},
+		Call:      guarantee.CallID{Session: "s", Sequence: 1, Part: 1, Key: "k"},
 		Watermark: 1, Timeout: 1, Chain: []string{"c"}, Headers: []link.Header{{Key: "a", Value: "b"}},
-		Payload: []byte{1},
+		Payload: []byte{1}, Hops: 1, Errand: &link.Errand{Task: 1, Name: "n", After: 1, Every: 1, Sequence: 1},
 	}}
 	response := link.Frame{Response: &link.Response{
 		ID: 1, Code: 1, Message: "m", Details: []link.Detail{{Type: "t", Value: []byte{1}}},

@@ -19,6 +19,7 @@ type Decoder struct {
 	names      interner
 	request    Request
 	response   Response
+	errand     Errand
 	redirect   Redirect
 	cancel     Cancel
 }
@@ -127,6 +128,16 @@ func (d *Decoder) readRequest(parent *fields, b []byte) {
 			r.Payload = in.bytes()
 		case requestRepeat:
 			r.Repeat = in.bool()
+		case requestCallPart:
+			r.Call.Part = in.uint64()
+		case requestHops:
+			r.Hops = in.uint32()
+		case requestErrand:
+			if r.Errand != nil {
+				in.fail("a request with two errands")
+			}
+			d.readErrand(&in)
+			r.Errand = &d.errand
 		default:
 			in.skip()
 		}
@@ -199,6 +210,28 @@ func (d *Decoder) readRedirect(parent *fields) {
 			d.redirect.Epoch = in.uint64()
 		case redirectTarget:
 			d.redirect.Target = d.names.text(&in)
+		default:
+			in.skip()
+		}
+	}
+	parent.err = in.err
+}
+
+func (d *Decoder) readErrand(parent *fields) {
+	d.errand = Errand{}
+	in := fields{rest: parent.bytes(), err: parent.err}
+	for in.next() {
+		switch in.num {
+		case errandTask:
+			d.errand.Task = Task(in.uint32())
+		case errandName:
+			d.errand.Name = in.text()
+		case errandAfter:
+			d.errand.After = time.Duration(in.uint64())
+		case errandEvery:
+			d.errand.Every = time.Duration(in.uint64())
+		case errandSequence:
+			d.errand.Sequence = in.uint64()
 		default:
 			in.skip()
 		}

@@ -34,6 +34,15 @@ const (
 	requestHeaders      protowire.Number = 15
 	requestPayload      protowire.Number = 16
 	requestRepeat       protowire.Number = 17
+	requestCallPart     protowire.Number = 18
+	requestHops         protowire.Number = 19
+	requestErrand       protowire.Number = 20
+
+	errandTask     protowire.Number = 1
+	errandName     protowire.Number = 2
+	errandAfter    protowire.Number = 3
+	errandEvery    protowire.Number = 4
+	errandSequence protowire.Number = 5
 
 	responseID           protowire.Number = 1
 	responseCode         protowire.Number = 2
@@ -132,7 +141,12 @@ func (r *Request) size() int {
 		sizeUint(requestWatermark, r.Watermark) +
 		sizeUint(requestTimeout, uint64(r.Timeout)) +
 		sizeBytes(requestPayload, r.Payload) +
-		sizeBool(requestRepeat, r.Repeat)
+		sizeBool(requestRepeat, r.Repeat) +
+		sizeUint(requestCallPart, r.Call.Part) +
+		sizeUint(requestHops, uint64(r.Hops))
+	if r.Errand != nil {
+		n += protowire.SizeTag(requestErrand) + protowire.SizeBytes(r.Errand.size())
+	}
 	for _, actor := range r.Chain {
 		n += protowire.SizeTag(requestChain) + protowire.SizeBytes(len(actor))
 	}
@@ -168,7 +182,27 @@ func (r *Request) append(b []byte) []byte {
 		b = appendString(b, headerValue, h.Value)
 	}
 	b = appendBytes(b, requestPayload, r.Payload)
-	return appendBool(b, requestRepeat, r.Repeat)
+	b = appendBool(b, requestRepeat, r.Repeat)
+	b = appendUint(b, requestCallPart, r.Call.Part)
+	b = appendUint(b, requestHops, uint64(r.Hops))
+	if e := r.Errand; e != nil {
+		b = protowire.AppendTag(b, requestErrand, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(e.size()))
+		b = appendUint(b, errandTask, uint64(e.Task))
+		b = appendString(b, errandName, e.Name)
+		b = appendUint(b, errandAfter, uint64(e.After))
+		b = appendUint(b, errandEvery, uint64(e.Every))
+		b = appendUint(b, errandSequence, e.Sequence)
+	}
+	return b
+}
+
+func (e *Errand) size() int {
+	return sizeUint(errandTask, uint64(e.Task)) +
+		sizeString(errandName, e.Name) +
+		sizeUint(errandAfter, uint64(e.After)) +
+		sizeUint(errandEvery, uint64(e.Every)) +
+		sizeUint(errandSequence, e.Sequence)
 }
 
 func (r *Response) size() int {

@@ -57,6 +57,9 @@ func (r *Request) check(maxMessage int) error {
 	c.text("method", r.Method)
 	c.text("call session", r.Call.Session)
 	c.text("call key", r.Call.Key)
+	if r.Errand != nil {
+		c.text("errand name", r.Errand.Name)
+	}
 	for _, actor := range r.Chain {
 		c.text("chain entry", actor)
 	}

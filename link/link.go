@@ -152,7 +152,43 @@ type Request struct {
 	Chain   []string
 	Headers []Header
 	Payload []byte
+	// Hops counts the durable one-way calls that led to this call.
+	Hops uint32
+	// Errand is set when the owner is to do something else than to run the
+	// method for a waiting caller.
+	Errand *Errand
 }
+
+// Errand is a request to an actor's owner about durable messages.
+type Errand struct {
+	Task Task
+	// Name is that of a timer, which is due After and then Every so often.
+	Name         string
+	After, Every time.Duration
+	// Sequence is the number of a dead letter.
+	Sequence uint64
+}
+
+// Task is what an actor's owner is asked to do; cajun.link.v1 says more.
+type Task uint32
+
+const (
+	// TaskCall is to run a method for a caller: there is no errand.
+	TaskCall Task = iota
+	// TaskDeliver is to run a one-way method and to answer once its effect is
+	// stored.
+	TaskDeliver
+	// TaskAccept is to store a one-way call, to answer and to run it later.
+	TaskAccept
+	// TaskSchedule is to set a timer, and TaskUnschedule to remove it.
+	TaskSchedule
+	TaskUnschedule
+	// TaskListDead is to tell the dead letters, TaskResend to send one of them
+	// again, and TaskDiscard to delete one.
+	TaskListDead
+	TaskResend
+	TaskDiscard
+)
 
 // Response answers the request with the same ID.
 type Response struct {

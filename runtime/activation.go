@@ -37,13 +37,16 @@ type activation struct {
 	removed    bool
 	passivate  bool
 	// used is when the last turn ended, on the node's coarse clock.
-	used    int64
-	current *call
+	used      int64
+	current   *call
+	attention attention
 
 	// The instance: nil while the actor is not active. Only the running
 	// goroutine touches these.
 	actor   any
 	durable *durable
+	// reruns counts the runs of an intent's turn that came to nothing.
+	reruns int
 }
 
 func newActivation(s *shard, key string) *activation {
@@ -54,6 +57,9 @@ func newActivation(s *shard, key string) *activation {
 
 // path names the actor in messages and call chains.
 func (a *activation) path() string { return a.shard.id.Kind + "/" + a.self.key }
+
+// id names the actor across the cluster.
+func (a *activation) id() actorID { return actorID{a.shard.id.Kind, a.self.key} }
 
 // enqueue appends a call to the mailbox and sees to it that it will run. It
 // reports gone when the activation has left memory. A repeat of a call that is
@@ -108,7 +114,7 @@ func (a *activation) runInline(c *call) {
 	returned := false
 	defer func() {
 		a.mu.Lock()
-		more := a.head != nil || a.passivate || !returned
+		more := a.head != nil || a.passivate || a.attention.wanted || !returned
 		if !more {
 			a.running = false
 			a.used = a.shard.node.coarse.Load()
@@ -166,6 +172,8 @@ func (a *activation) runTurns() {
 		switch c, next := a.pop(); next {
 		case nextTurn:
 			a.take(c)
+		case nextAttention:
+			a.attend()
 		case nextFlush:
 			a.flush()
 		case nextPassivation:
@@ -182,6 +190,8 @@ func (a *activation) runTurns() {
 // What an activation does next.
 const (
 	nextTurn = iota
+	// nextAttention sees to the actor's own items.
+	nextAttention
 	// nextFlush stores what the turns so far have changed.
 	nextFlush
 	nextPassivation
@@ -193,6 +203,9 @@ const (
 func (a *activation) pop() (c *call, next int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.wantsAttention() {
+		return nil, nextAttention
+	}
 	if c = a.head; c != nil {
 		if a.head = c.next; a.head == nil {
 			a.tail = nil
@@ -321,7 +334,8 @@ func (a *activation) passivateIfIdle(before int64) {
 func (a *activation) leaveMemory() bool {
 	a.mu.Lock()
 	a.passivate = false
-	if a.head != nil {
+	if a.head != nil || a.wantsAttention() {
+		a.attention.wanted = a.shard.phase.Load() == shardServing
 		a.mu.Unlock()
 		return false
 	}

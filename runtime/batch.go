@@ -1,6 +1,7 @@
 package cajun
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,8 @@ type batch struct {
 	mu    sync.Mutex
 	held  []held
 	timer *time.Timer
+	// after is told what has become of the commit.
+	after []func(error)
 	// lost says that a commit has failed: the memory of the actor is ahead of
 	// the store.
 	lost bool
@@ -59,19 +62,35 @@ func (d *durable) isLost() bool {
 }
 
 // stage adds a turn to the batch, for a result that is to leave once it is
-// stored.
-func (a *activation) stage(t journal.Turn, r result) result {
+// stored. after is told what has become of the commit, if it is not nil.
+func (a *activation) stage(t journal.Turn, r result, after func(error)) result {
 	d := a.durable
 	d.batch.mu.Lock()
 	defer d.batch.mu.Unlock()
-	if !d.batch.lost && !d.journal.Add(t) {
-		a.settle(d)
-		d.journal.Add(t)
+	if fail := a.stageLocked(d, t); fail != nil {
+		if after != nil {
+			after(errors.New(fail.message))
+		}
+		return result{fail: fail}
 	}
-	if d.batch.lost {
-		return result{fail: lostBefore()}
+	if after != nil {
+		d.batch.after = append(d.batch.after, after)
 	}
 	return r
+}
+
+// stageLocked adds a turn to the batch. d.batch.mu is held.
+func (a *activation) stageLocked(d *durable, t journal.Turn) *failure {
+	if !d.batch.lost && !d.journal.Add(t) {
+		_ = a.settle(d)
+		if !d.batch.lost {
+			d.journal.Add(t)
+		}
+	}
+	if d.batch.lost {
+		return lostBefore()
+	}
+	return nil
 }
 
 // hold keeps the answer to a call whose turn is over until what the turns up to
@@ -133,9 +152,7 @@ func (a *activation) armBatch(d *durable) {
 		a.shard.node.tasks.Go(func() {
 			d.batch.mu.Lock()
 			defer d.batch.mu.Unlock()
-			if len(d.batch.held) > 0 {
-				a.settle(d)
-			}
+			_ = a.settle(d)
 		})
 	})
 }
@@ -148,29 +165,32 @@ func (a *activation) flush() {
 	}
 	d.batch.mu.Lock()
 	defer d.batch.mu.Unlock()
-	a.settle(d)
+	_ = a.settle(d)
 	if d.batch.lost {
 		a.drop()
 	}
 }
 
-// settle stores the batch and gives the answers that have waited for it.
-// d.batch.mu is held.
-func (a *activation) settle(d *durable) {
+// settle stores the batch and gives the answers that have waited for it. It
+// returns the error of the commit. d.batch.mu is held.
+func (a *activation) settle(d *durable) error {
 	b := &d.batch
 	if b.lost || len(b.held) == 0 && d.journal.Waiting() == 0 {
-		return
+		return nil
 	}
 	if b.timer != nil {
 		b.timer.Stop()
 	}
-	all := b.held
-	b.held = nil
+	all, after := b.held, b.after
+	b.held, b.after = nil, nil
 	b.waiting.Store(false)
 	err := d.journal.Flush(a.shard.ctx)
 	if err != nil {
 		b.lost = true
 		a.noteFence(err)
+	}
+	for _, told := range after {
+		told(err)
 	}
 	gone := a.mayAnswer()
 	for _, h := range all {
@@ -184,6 +204,7 @@ func (a *activation) settle(d *durable) {
 		h.call.answer(a.shard.node, r)
 		a.answerRepeats(h.joined, r)
 	}
+	return err
 }
 
 // settleBefore stores what the turns before this one have changed, as a call is
@@ -198,7 +219,7 @@ func (t *turnContext) settleBefore() *failure {
 	if t.over() {
 		return turnIsOver()
 	}
-	t.call.activation.settle(d)
+	_ = t.call.activation.settle(d)
 	if d.batch.lost {
 		f := lostBefore()
 		f.outcome, f.retryable = guarantee.NotExecuted, false

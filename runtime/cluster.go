@@ -50,7 +50,8 @@ type ClusterShard struct {
 
 // Owner returns who holds the shard of an actor, and whether anybody does.
 func (c Cluster) Owner(t Target) (ClusterShard, bool) {
-	kind, key := t.target()
+	p := t.pid()
+	kind, key := p.kind, p.key
 	if kind == nil {
 		return ClusterShard{}, false
 	}
@@ -250,7 +251,7 @@ func (n *Node) invokeRemote(ctx context.Context, c Call, req proto.Message) (pro
 	fail := o.readjust(ctx, req)
 	if fail == nil {
 		var reply proto.Message
-		if reply, fail = n.carry(ctx, o, req); fail == nil {
+		if reply, fail = n.dispatch(ctx, o, req); fail == nil {
 			return reply, nil
 		}
 	}

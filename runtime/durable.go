@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -63,6 +64,12 @@ func (a *activation) load() *failure {
 		}
 	}
 	a.durable = d
+	a.shard.post.loaded(a.self.key, j)
+	a.tellVisits(true)
+	_, inbox, timers, _ := j.Counts()
+	if j.Intent() != nil || inbox+timers > 0 {
+		a.lookAgain()
+	}
 	return nil
 }
 
@@ -140,7 +147,7 @@ func (a *activation) recall(c *call) (r result, done bool) {
 // yet: its call comes again.
 func (a *activation) admitCaller(c *call) *failure {
 	n, session := a.shard.node, c.id.Session
-	if c.id.Key != "" || session == n.ID() {
+	if c.id.Key != "" || session == n.ID() || guarantee.IsShardCaller(session) {
 		return nil
 	}
 	a.durable.batch.mu.Lock()
@@ -181,28 +188,82 @@ func storedResult(stored *statev1.Reply) result {
 // commit ends a turn that the handler has answered, with a reply or with an
 // error: it puts what has to be stored before the answer may leave into the
 // batch.
-func (a *activation) commit(c *call, reply proto.Message, fail *failure) result {
+func (a *activation) commit(c *call, reply proto.Message, fail *failure, e *effects) result {
 	d := a.durable
 	changed, err := a.settleState(c, fail)
 	if err != nil {
+		e.cancel(a.shard.post)
 		a.forget()
 		return result{fail: &failure{code: connect.CodeInternal, message: "the actor's state cannot be encoded: " + err.Error(), outcome: guarantee.NotCommitted}}
 	}
-	if !changed && c.level != guarantee.ExactlyOnce {
+	if fail != nil {
+		e.cancel(a.shard.post) // an error undoes what the handler has sent, too
+		if c.durableOneWay() && !e.hasIntent() {
+			return result{fail: fail} // it is run anew
+		}
+	}
+	turn := journal.Turn{State: d.base, Changes: a.turnChanges(c, e, fail)}
+	if !changed && !c.remembered() && len(turn.Changes) == 0 {
 		return result{message: reply, fail: fail}
 	}
-	turn := journal.Turn{State: d.base}
-	if c.level == guarantee.ExactlyOnce {
+	if c.remembered() {
 		turn.Call, turn.Method, turn.Watermark = c.id, c.method.spec.name, c.watermark
 		if turn.Reply, err = storedReply(c, reply, fail); err != nil {
+			e.cancel(a.shard.post)
 			a.forget()
 			return result{fail: &failure{code: connect.CodeInternal, message: "the reply cannot be encoded: " + err.Error(), outcome: guarantee.NotCommitted}}
 		}
 	}
-	if turn.Reply != nil {
-		return a.stage(turn, storedResult(turn.Reply))
+	var after func(error)
+	if len(turn.Changes) > 0 {
+		after = a.afterTurn(c, e)
 	}
-	return a.stage(turn, result{message: reply, fail: fail})
+	if turn.Reply != nil {
+		return a.stage(turn, storedResult(turn.Reply), after)
+	}
+	return a.stage(turn, result{message: reply, fail: fail}, after)
+}
+
+// turnChanges is what a turn changes of the actor's items.
+func (a *activation) turnChanges(c *call, e *effects, fail *failure) (changes []journal.Change) {
+	if c.own.is() {
+		changes = a.ownDone(c.own)
+		if fail != nil { // it has called other actors and must not do so again
+			changes = append(changes, a.buried(c, fail)...)
+		}
+	}
+	if e == nil {
+		return changes
+	}
+	changes = append(changes, e.changes...)
+	if e.intent != 0 {
+		changes = append(changes, journal.RemoveIntent())
+	}
+	return changes
+}
+
+// afterTurn sends what a turn has stored, once it is, and finds out whether it
+// is if that is not known.
+func (a *activation) afterTurn(c *call, e *effects) func(error) {
+	p, key := a.shard.post, a.self.key
+	return func(err error) {
+		if e != nil && err != nil {
+			p.doubt(key, e.booked)
+		}
+		if err != nil {
+			a.lookLater(recoveryPause.Pause(2, rand.Float64()))
+			return
+		}
+		if e != nil && e.intent != 0 {
+			p.ledger.letGo(e.intent)
+		}
+		if e != nil && len(e.changes) > 0 || c.own.timer != "" {
+			if e != nil && len(e.booked) > 0 {
+				p.offer(key, e.outbox)
+			}
+			a.lookAgain()
+		}
+	}
 }
 
 // settleState brings base and state together after a handler: a change of the
@@ -232,7 +293,7 @@ func (a *activation) settleState(c *call, fail *failure) (changed bool, err erro
 
 // storedReply is what is remembered of an answer.
 func storedReply(c *call, reply proto.Message, fail *failure) (*statev1.Reply, error) {
-	r := &statev1.Reply{Sequence: c.id.Sequence, RequestHash: c.hash}
+	r := &statev1.Reply{Sequence: c.id.Sequence, Part: c.id.Part, RequestHash: c.hash}
 	if fail == nil {
 		var err error
 		r.Payload, err = proto.Marshal(reply)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
@@ -80,6 +81,11 @@ func refuse(code connect.Code, format string, args ...any) *failure {
 	return &failure{code: code, message: fmt.Sprintf(format, args...), outcome: guarantee.NotExecuted}
 }
 
+// failedPrecondition is refuse for what the caller may not do here.
+func failedPrecondition(format string, args ...any) *failure {
+	return refuse(connect.CodeFailedPrecondition, format, args...)
+}
+
 // unavailable is a failure of an attempt that did not run; a later one may.
 func unavailable(format string, args ...any) *failure {
 	return &failure{code: connect.CodeUnavailable, message: fmt.Sprintf(format, args...), outcome: guarantee.NotExecuted, retryable: true}
@@ -152,4 +158,13 @@ func causeOf(ctx context.Context) error {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// levelOf is the level at which the n-th trouble in a row is logged: the first
+// ones and then ever fewer are seen, however long it lasts.
+func levelOf(n int) slog.Level {
+	if n&(n-1) == 0 {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }

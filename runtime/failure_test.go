@@ -239,52 +239,6 @@ func TestDepth(t *testing.T) {
 	}
 }
 
-// TestNestedCallsThatCannotBeYet expects clear refusals of what a handler
-// cannot do.
-func TestNestedCallsThatCannotBeYet(t *testing.T) {
-	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
-		other := func(self *cajun.Self) probev1cajun.EchoPid { return probev1cajun.NewEchoPid(self, "other") }
-		for name, f := range map[string]func(context.Context, *cajun.Self) error{
-			"surely": func(ctx context.Context, self *cajun.Self) error {
-				_, err := other(self).EchoSure(ctx, &probev1.EchoRequest{})
-				return err
-			},
-			"once": func(ctx context.Context, self *cajun.Self) error {
-				_, err := other(self).EchoOnce(ctx, &probev1.EchoRequest{})
-				return err
-			},
-			"raised": func(ctx context.Context, self *cajun.Self) error {
-				_, err := other(self).Echo(cajun.Deliver(ctx, guarantee.AtLeastOnce), &probev1.EchoRequest{})
-				return err
-			},
-			"with a key": func(ctx context.Context, self *cajun.Self) error {
-				_, err := other(self).Echo(cajun.Idempotent(ctx, "k"), &probev1.EchoRequest{})
-				return err
-			},
-			"durable one-way": func(ctx context.Context, self *cajun.Self) error {
-				return other(self).NoteSure(ctx, &probev1.EchoRequest{})
-			},
-			"schedule": func(ctx context.Context, self *cajun.Self) error {
-				return cajun.Schedule(ctx, other(self).Note, &probev1.EchoRequest{}, cajun.Timer{})
-			},
-		} {
-			w.on(name, func(ctx context.Context, self *cajun.Self) error {
-				err := f(ctx, self)
-				if cajun.OutcomeOf(err) != guarantee.NotExecuted || connect.CodeOf(err) != connect.CodeUnimplemented {
-					return fmt.Errorf("got %w", err)
-				}
-				return nil
-			})
-			if _, err := w.echoOn(0, owner, "a").Echo(testContext(t), &probev1.EchoRequest{Text: name}); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-		if n := w.runsOf("other"); n != 0 {
-			t.Errorf("%d refused calls ran", n)
-		}
-	})
-}
-
 // TestContextIsDeadAfterItsTurn keeps a handler's context.
 func TestContextIsDeadAfterItsTurn(t *testing.T) {
 	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {

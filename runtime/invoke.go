@@ -63,6 +63,19 @@ type outgoing struct {
 	outcome guarantee.Outcome
 	// tries counts the attempts that may have run the handler.
 	tries int
+	// ledger knows the outstanding calls of the caller: the node, or for what an
+	// actor sends its shard.
+	ledger *ledger
+	// errand is what the actor's owner is to do when that is not to run the
+	// method for a caller that waits, and hops counts the durable one-way calls
+	// that led here.
+	errand link.Errand
+	hops   uint32
+	// raw is the encoded request of a message that was stored.
+	raw   []byte
+	isRaw bool
+	// effects are those of the turn that makes the call under its intent.
+	effects *effects
 	// carried says that the call got past the interceptors, and authored is the
 	// error that they were told then.
 	carried  bool
@@ -80,17 +93,39 @@ func (o *outgoing) path() string { return o.identity + "/" + o.key }
 // invoke makes a call: everything that generated code calls comes through
 // here.
 func invoke(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (proto.Message, error) {
+	if capture, ok := ctx.Value(captureKey{}).(*capture); ok {
+		return nil, capture.take(p, spec, req)
+	}
+	return invokeErrand(ctx, p, spec, req, link.Errand{})
+}
+
+// invokeErrand is invoke for what the actor's owner is to do besides.
+func invokeErrand(ctx context.Context, p Pid, spec *methodSpec, req proto.Message, errand link.Errand) (proto.Message, error) {
 	n, fail := p.door()
 	if fail != nil {
 		return nil, fail.err()
 	}
 	o := n.calls.Get().(*outgoing)
 	defer n.recycle(o)
-	o.spec, o.key = spec, p.key
+	o.spec, o.key, o.errand = spec, p.key, errand
 	if fail := n.prepare(ctx, o, req); fail != nil {
 		return nil, fail.err()
 	}
-	if o.level == guarantee.ExactlyOnce && o.id.Key == "" {
+	if o.effects != nil {
+		var fail *failure
+		defer func() { o.effects.returned(o, fail) }()
+		reply, err := n.number(ctx, o, req)
+		if err != nil {
+			fail = &failure{outcome: OutcomeOf(err)}
+		}
+		return reply, err
+	}
+	return n.number(ctx, o, req)
+}
+
+// number gives an EXACTLY_ONCE call its number and makes it.
+func (n *Node) number(ctx context.Context, o *outgoing, req proto.Message) (proto.Message, error) {
+	if o.level == guarantee.ExactlyOnce && o.id.IsZero() && !o.stored(ctx) {
 		sequence, err := n.ledger.begin(o.bounded(ctx), o.actor())
 		if err != nil {
 			return nil, interrupted(err, guarantee.NotExecuted, "while too many calls to this actor were outstanding").err()
@@ -98,15 +133,35 @@ func invoke(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (pr
 		o.id = guarantee.CallID{Session: n.ID(), Sequence: sequence}
 		o.waited = true
 		defer n.ledger.end(o.actor(), sequence)
+	} else if o.effects != nil && o.id.Part != 0 {
+		if err := o.ledger.ready(o.bounded(ctx), o.actor(), o.id.Sequence); err != nil {
+			return nil, interrupted(err, guarantee.NotExecuted, "while too many calls to this actor were outstanding").err()
+		}
+		o.waited = true
 	}
 	if n.outbound == nil {
-		reply, fail := n.carry(ctx, o, req)
+		reply, fail := n.dispatch(ctx, o, req)
 		if fail != nil {
 			return nil, fail.err()
 		}
 		return reply, nil
 	}
 	return n.intercept(ctx, o, req)
+}
+
+// stored reports whether the call is a message that a turn's commit stores.
+func (o *outgoing) stored(ctx context.Context) bool {
+	return o.errand.Task != link.TaskCall && turnFrom(ctx) != nil
+}
+
+// dispatch sends a call on its way: to its actor, or into the turn that is to
+// store it.
+func (n *Node) dispatch(ctx context.Context, o *outgoing, req proto.Message) (proto.Message, *failure) {
+	if o.stored(ctx) {
+		o.carried = true
+		return nil, o.store(turnFrom(ctx), req)
+	}
+	return n.carry(ctx, o, req)
 }
 
 // recycle ends an outgoing call. Interceptors may have kept what they saw, so
@@ -201,7 +256,7 @@ func (n *Node) prepare(ctx context.Context, o *outgoing, req proto.Message) *fai
 	if !ok {
 		return refuse(connect.CodeNotFound, "no node of cluster %q has ever hosted the kind %s: start one with its Host option", n.config.cluster, spec.kind.Name)
 	}
-	o.outcome = guarantee.NotExecuted
+	o.outcome, o.ledger = guarantee.NotExecuted, &n.ledger
 	o.identity, o.shard = kind.Identity, placement.ShardOf(key, kind.Shards)
 	if err := ctx.Err(); err != nil {
 		return interrupted(causeOf(ctx), guarantee.NotExecuted, "before the call was made")
@@ -222,9 +277,13 @@ func (n *Node) prepare(ctx context.Context, o *outgoing, req proto.Message) *fai
 		return fail
 	}
 	if turn := turnFrom(ctx); turn != nil {
-		if fail := o.nest(turn); fail != nil {
+		if fail := o.nest(ctx, turn); fail != nil {
 			return fail
 		}
+	} else if o.errand.Task == link.TaskListDead {
+		o.level = guarantee.AtLeastOnce
+	} else if o.errand.Task != link.TaskCall {
+		o.level = guarantee.ExactlyOnce // the errand itself, whatever the method is
 	}
 	if o.level < guarantee.ExactlyOnce {
 		o.id = guarantee.CallID{Session: n.ID(), Sequence: n.ledger.next()}
@@ -245,8 +304,8 @@ func (o *outgoing) promise(n *Node, options callOptions) *failure {
 	switch {
 	case o.level == guarantee.ExactlyOnce && o.spec.opts.NoSideEffects:
 		return refuse(connect.CodeInvalidArgument, "%s has no side effects, so there is nothing that EXACTLY_ONCE could protect: call it AT_LEAST_ONCE", o.spec.path())
-	case o.level > guarantee.AtMostOnce && o.spec.oneWay:
-		return refuse(connect.CodeUnimplemented, "the one-way method %s can only be called AT_MOST_ONCE so far, not %v: declare a reply to get more", o.spec.path(), o.level)
+	case o.level > guarantee.AtMostOnce && o.spec.oneWay && o.errand.Task == link.TaskCall:
+		o.errand.Task = link.TaskAccept
 	}
 	if options.key != nil {
 		if fail := options.key.bind(o.path() + "/" + o.spec.name); fail != nil {
@@ -258,16 +317,24 @@ func (o *outgoing) promise(n *Node, options callOptions) *failure {
 }
 
 // nest makes the call part of the chain of the turn that makes it.
-func (o *outgoing) nest(turn *turnContext) *failure {
+func (o *outgoing) nest(ctx context.Context, turn *turnContext) *failure {
 	if turn.over() {
 		return turnIsOver()
+	}
+	if o.errand.Task > link.TaskUnschedule {
+		return failedPrecondition("dead letters cannot be seen to from within a turn: use another context than the handler's")
+	}
+	if o.errand.Task != link.TaskCall {
+		if o.id.Key != "" {
+			return refuse(connect.CodeInvalidArgument, "a handler's message to %s was given a key by Idempotent: leave it out, the message is stored with the turn and delivered once as it is", o.spec.path())
+		}
+		o.headers = forwardTrace(turn.call.headers, o.headers)
+		return nil // it is sent when the turn is over, and is no part of the chain
 	}
 	if fail := turn.settleBefore(); fail != nil {
 		return fail
 	}
-	if o.level > guarantee.AtMostOnce {
-		return refuse(connect.CodeUnimplemented, "%s is %v, and handlers can only make AT_MOST_ONCE calls so far: make the call outside of a handler, through a Node", o.spec.path(), o.level)
-	}
+	o.hops = turn.call.hops
 	o.nested = true
 	o.headers = forwardTrace(turn.call.headers, o.headers)
 	if o.spec.oneWay {
@@ -283,6 +350,9 @@ func (o *outgoing) nest(turn *turnContext) *failure {
 		return refuse(connect.CodeFailedPrecondition, "calls nest %d deep, and no deeper is allowed: %s", maxChain, strings.Join(turn.call.chain, " → "))
 	}
 	o.chain = append(slices.Clone(turn.call.chain), caller)
+	if o.level > guarantee.AtMostOnce && !o.spec.opts.NoSideEffects {
+		return turn.intend(ctx, o)
+	}
 	return nil
 }
 

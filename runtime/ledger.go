@@ -1,30 +1,36 @@
 package cajun
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/cajun-go/cajun/guarantee"
 )
 
-// ledger numbers the calls of one session and knows which EXACTLY_ONCE calls
-// are outstanding at which actor. What it holds is bounded by the calls that
-// are being made at the moment.
+// ledger numbers the calls of one caller and knows which EXACTLY_ONCE calls are
+// outstanding at which actor. The caller is the node's session, or a shard for
+// what its actors send. What it holds is bounded by the calls that are being
+// made and the messages that are stored at the moment.
 type ledger struct {
 	last atomic.Uint64
 	mu   sync.Mutex
 	open map[actorID]*account
+	// held are sequences that no watermark may pass, ascending: those of turns
+	// that may call any actor under them.
+	held []uint64
 }
 
 // actorID names an actor across the cluster.
 type actorID struct{ identity, key string }
 
-// account is the calls of this session to one actor from the lowest
-// outstanding one upwards, settled ones in between included.
+// account is the calls to one actor from the lowest outstanding one upwards,
+// settled ones in between included.
 type account struct {
 	calls []numbered
-	// room is closed when a call may begin that found none.
+	// room is closed when calls may begin that found no room.
 	room chan struct{}
 }
 
@@ -36,19 +42,25 @@ type numbered struct {
 // next numbers a call that needs no account.
 func (l *ledger) next() uint64 { return l.last.Add(1) }
 
+// account returns the account of an actor, made if need be. l.mu is held.
+func (l *ledger) account(to actorID) *account {
+	a, ok := l.open[to]
+	if !ok {
+		if l.open == nil {
+			l.open = make(map[actorID]*account)
+		}
+		a = &account{}
+		l.open[to] = a
+	}
+	return a
+}
+
 // begin numbers an EXACTLY_ONCE call. It waits while the actor has
-// guarantee.MaxOutstanding calls of this session open.
+// guarantee.MaxOutstanding calls of this caller open.
 func (l *ledger) begin(ctx context.Context, to actorID) (uint64, error) {
 	for {
 		l.mu.Lock()
-		a, ok := l.open[to]
-		if !ok {
-			if l.open == nil {
-				l.open = make(map[actorID]*account)
-			}
-			a = &account{}
-			l.open[to] = a
-		}
+		a := l.account(to)
 		if len(a.calls) < guarantee.MaxOutstanding {
 			// Under the lock, so that the numbers of one actor ascend.
 			sequence := l.last.Add(1)
@@ -56,52 +68,151 @@ func (l *ledger) begin(ctx context.Context, to actorID) (uint64, error) {
 			l.mu.Unlock()
 			return sequence, nil
 		}
-		if a.room == nil {
-			a.room = make(chan struct{})
-		}
-		room := a.room
-		l.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return 0, causeOf(ctx)
+		if err := l.wait(ctx, a); err != nil {
+			return 0, err
 		}
 	}
 }
 
-// watermark returns the lowest sequence that is outstanding at the actor.
+// wait waits until calls of an account may begin that found no room. It takes
+// over l.mu and releases it.
+func (l *ledger) wait(ctx context.Context, a *account) error {
+	if a.room == nil {
+		a.room = make(chan struct{})
+	}
+	room := a.room
+	l.mu.Unlock()
+	select {
+	case <-room:
+		return nil
+	case <-ctx.Done():
+		return causeOf(ctx)
+	}
+}
+
+// book numbers a message that is stored first and sent later.
+func (l *ledger) book(to actorID) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sequence := l.last.Add(1)
+	a := l.account(to)
+	a.calls = append(a.calls, numbered{sequence: sequence})
+	return sequence
+}
+
+// enter makes a call outstanding that has a number already, unless it is. It
+// does not wait: ready does.
+func (l *ledger) enter(to actorID, sequence uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.account(to)
+	i, found := a.find(sequence)
+	if !found {
+		a.calls = slices.Insert(a.calls, i, numbered{sequence: sequence})
+	} else {
+		a.calls[i].settled = false
+	}
+}
+
+// ready waits until a call is among the first guarantee.MaxOutstanding of the
+// actor, so that the actor has room to remember its answer.
+func (l *ledger) ready(ctx context.Context, to actorID, sequence uint64) error {
+	for {
+		l.mu.Lock()
+		a := l.account(to)
+		if i, _ := a.find(sequence); i < guarantee.MaxOutstanding {
+			l.mu.Unlock()
+			return nil
+		}
+		if err := l.wait(ctx, a); err != nil {
+			return err
+		}
+	}
+}
+
+// hasRoom is ready for who does not want to wait.
+func (l *ledger) hasRoom(to actorID, sequence uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, _ := l.account(to).find(sequence)
+	return i < guarantee.MaxOutstanding
+}
+
+// watermark returns the lowest sequence that is outstanding at the actor, or 0
+// when none is.
 func (l *ledger) watermark(to actorID) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if a, ok := l.open[to]; ok && len(a.calls) > 0 {
-		return a.calls[0].sequence
+	a, ok := l.open[to]
+	switch {
+	case !ok || len(a.calls) == 0:
+		return 0
+	case len(l.held) > 0:
+		return min(a.calls[0].sequence, l.held[0])
 	}
-	return 0
+	return a.calls[0].sequence
 }
 
 // end settles a call: its answer has arrived, or its caller has given it up.
 func (l *ledger) end(to actorID, sequence uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, ok := l.open[to]
-	if !ok {
-		return
-	}
-	for i := range a.calls {
-		if a.calls[i].sequence == sequence {
+	if a, ok := l.open[to]; ok {
+		if i, found := a.find(sequence); found {
 			a.calls[i].settled = true
-			break
 		}
+		l.trim(to, a)
 	}
+}
+
+// trim takes settled calls away that the watermark passes. l.mu is held.
+func (l *ledger) trim(to actorID, a *account) {
 	before := len(a.calls)
-	for len(a.calls) > 0 && a.calls[0].settled {
+	for len(a.calls) > 0 && a.calls[0].settled && (len(l.held) == 0 || a.calls[0].sequence < l.held[0]) {
 		a.calls = a.calls[1:]
 	}
 	if len(a.calls) < before && a.room != nil {
 		close(a.room)
 		a.room = nil
 	}
-	if len(a.calls) == 0 {
+	if len(a.calls) == 0 && a.room == nil {
 		delete(l.open, to)
 	}
+}
+
+// hold numbers a turn whose calls to any actor have its number.
+func (l *ledger) hold() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sequence := l.last.Add(1)
+	l.held = append(l.held, sequence)
+	return sequence
+}
+
+// holdAt is hold for a number that was given out before.
+func (l *ledger) holdAt(sequence uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i, found := slices.BinarySearch(l.held, sequence); !found {
+		l.held = slices.Insert(l.held, i, sequence)
+	}
+}
+
+// letGo ends what hold and holdAt began, and all calls under that number.
+func (l *ledger) letGo(sequence uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i, found := slices.BinarySearch(l.held, sequence); found {
+		l.held = slices.Delete(l.held, i, i+1)
+	}
+	for to, a := range l.open {
+		if i, found := a.find(sequence); found {
+			a.calls[i].settled = true
+		}
+		l.trim(to, a)
+	}
+}
+
+func (a *account) find(sequence uint64) (int, bool) {
+	return slices.BinarySearchFunc(a.calls, sequence, func(n numbered, s uint64) int { return cmp.Compare(n.sequence, s) })
 }

@@ -8,28 +8,29 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link"
 )
 
 // callLocal makes an attempt at an actor of this node. Request and reply are
 // copied unless the method is immutable, so that an actor behaves the same
 // wherever it lives.
 func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.Message) (proto.Message, *failure) {
-	m, fail := s.host.method(o.spec.kind.Name, o.spec.name, o.spec.oneWay)
+	m, fail := s.host.methodFor(o.spec.kind.Name, o.spec.name, o.spec.oneWay, o.errand.Task)
 	if fail != nil {
 		return nil, fail
 	}
-	if size := proto.Size(req); size > n.config.maxMessage {
+	if size := o.size(req); size > n.config.maxMessage {
 		return nil, tooLarge(o.spec, size, n.config.maxMessage)
 	}
-	c := &call{method: m, level: o.level, id: o.id, repeat: o.repeats(), chain: o.chain, nested: o.nested, peer: n.ID(), headers: o.headers}
+	c := &call{method: m, level: o.level, id: o.id, repeat: o.repeats(), chain: o.chain, nested: o.nested, peer: n.ID(), headers: o.headers, hops: o.hops, errand: o.errand}
 	if fail := c.takeRequest(o, req); fail != nil {
 		return nil, fail
 	}
 	c.turn.deadline = o.deadline
 	if o.level == guarantee.ExactlyOnce {
-		c.watermark = n.ledger.watermark(o.actor())
+		c.watermark = o.ledger.watermark(o.actor())
 	}
-	if o.spec.oneWay {
+	if o.isOneWay() {
 		return nil, s.deliver(o.key, c)
 	}
 	if ctx.Done() != nil {
@@ -68,10 +69,18 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 func (c *call) takeRequest(o *outgoing, req proto.Message) *failure {
 	spec := c.method.spec
 	c.req, c.copyReply = req, !o.spec.opts.Immutable
+	if o.errand.Task > link.TaskSchedule {
+		return nil // nothing is said to the actor itself
+	}
 	if spec != o.spec && !spec.oneWay && spec.reply() != o.spec.reply() {
 		c.convert = o.spec.reply
 	}
 	switch {
+	case o.isRaw:
+		c.req = c.method.newRequest()
+		if err := proto.Unmarshal(o.raw, c.req); err != nil {
+			return refuse(connect.CodeInvalidArgument, "the stored request of %s cannot be read: %v", spec.path(), err)
+		}
 	case spec != o.spec && spec.request() != o.spec.request():
 		b, err := proto.Marshal(req)
 		if err == nil {
@@ -203,6 +212,32 @@ func (h *hostedKind) method(kind, name string, oneWay bool) (*hostedMethod, *fai
 		return nil, refuse(connect.CodeUnimplemented, "the method %s of %s is one-way on the actor's node and gives no reply: it runs an older or newer version of the service", name, kind)
 	}
 	return m, nil
+}
+
+// methodFor is method for any errand. Those that are not about one of the kind's
+// methods have a stand-in.
+func (h *hostedKind) methodFor(kind, name string, oneWay bool, task link.Task) (*hostedMethod, *failure) {
+	switch {
+	case task > link.TaskDiscard:
+		return nil, refuse(connect.CodeUnimplemented, "the actor's node does not know what is asked of %s: it runs an older version of the framework", kind)
+	case task > link.TaskSchedule:
+		return h.errands, nil
+	case task == link.TaskCall:
+		return h.method(kind, name, oneWay)
+	}
+	m, fail := h.method(kind, name, true)
+	if fail == nil && !m.spec.oneWay {
+		fail = refuse(connect.CodeUnimplemented, "the method %s of %s is not one-way on the actor's node: it runs an older or newer version of the service", name, kind)
+	}
+	return m, fail
+}
+
+// size is that of the encoded request.
+func (o *outgoing) size(req proto.Message) int {
+	if o.isRaw {
+		return len(o.raw)
+	}
+	return proto.Size(req)
 }
 
 func tooLarge(spec *methodSpec, size, limit int) *failure {

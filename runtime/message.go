@@ -3,6 +3,7 @@ package cajun
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -49,6 +50,16 @@ type call struct {
 	chain           []string
 	peer            string
 	headers         map[string]string
+	// hops counts the durable one-way calls that led here.
+	hops   uint32
+	errand link.Errand
+	// own says for which of the actor's own items the turn is, and unfit why it
+	// cannot be.
+	own   own
+	unfit *failure
+	// intent is the number of the intent that the turn was begun under, for one
+	// that is run again.
+	intent uint64
 
 	// The caller: a local one that waits, a remote one, or nobody. inline says
 	// that a local one may run the turn itself.
@@ -164,8 +175,27 @@ func (c *call) describe() Call {
 	}
 }
 
+// remembered reports whether the answer is stored under the call's ID. An item of
+// the actor's own is removed by its turn's commit instead.
+func (c *call) remembered() bool { return c.level == guarantee.ExactlyOnce && !c.own.is() }
+
+// durableOneWay reports whether the turn is run anew when its handler fails, as
+// nobody is there to be told.
+func (c *call) durableOneWay() bool { return c.own.is() || c.errand.Task == link.TaskDeliver }
+
+// hashName is what the hash of the arguments covers besides them.
+func (c *call) hashName() string {
+	if e := c.errand; e.Task > link.TaskDeliver {
+		return fmt.Sprintf("%s\x00%d %q %d", c.method.spec.name, e.Task, e.Name, e.Sequence)
+	}
+	return c.method.spec.name
+}
+
 // idString is the call's ID in a form that is unique across all actors.
 func (c *call) idString() string {
+	if c.own.is() {
+		return c.own.label
+	}
 	if c.id.Key != "" {
 		return c.activation.path() + "/" + c.method.spec.name + "/" + c.id.String()
 	}

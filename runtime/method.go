@@ -214,7 +214,7 @@ func HostWithState[A any, S proto.Message](kind *Kind, spawn func(*Self, S) (A, 
 // hosting describes a kind to one node. Several nodes may be started with the
 // same option, so each gets a value of its own.
 func hosting[A any](kind *Kind, handlers []Handler[A]) *hostedKind {
-	h := &hostedKind{kind: kind, actorType: reflect.TypeFor[A](), methods: make(map[string]*hostedMethod, len(handlers))}
+	h := &hostedKind{kind: kind, actorType: reflect.TypeFor[A](), methods: make(map[string]*hostedMethod, len(handlers)), errands: &hostedMethod{spec: errandSpec(kind)}}
 	for _, handler := range handlers {
 		h.methods[handler.method.spec.name] = &hostedMethod{spec: handler.method.spec, invoke: handler.method.invoke}
 	}
@@ -228,6 +228,8 @@ type hostedKind struct {
 	methods   map[string]*hostedMethod
 	spawn     func(self *Self, state proto.Message) (any, error)
 	newState  func() proto.Message // nil for kinds without state
+	// errands stands in for a method in requests that are about none.
+	errands *hostedMethod
 
 	// What Start fills in.
 	identity string

@@ -42,7 +42,11 @@ type Node struct {
 	journal  *journal.Journal // nil without a state store
 	services []Service
 
-	lookout lookout
+	lookout  lookout
+	couriers couriers
+	// visits and readers hold a token for each actor that is being looked after
+	// unasked, and for each agenda that is being read.
+	visits, readers chan struct{}
 
 	inbound, outbound Invoker
 	ledger            ledger
@@ -89,6 +93,8 @@ func Start(ctx context.Context, opts ...Option) (*Node, error) {
 	}
 	n := &Node{config: c, hosted: make(map[string]*hostedKind), peers: make(map[string]*peer), opened: make(chan struct{}), done: make(chan struct{})}
 	n.lookout.looking = make(chan struct{}, 1)
+	n.couriers.tasks = &n.tasks
+	n.visits, n.readers = make(chan struct{}, maxVisits), make(chan struct{}, maxReaders)
 	n.calls.New = func() any { return new(outgoing) }
 	n.waiters.New = newWaiter
 	n.buffers.New = func() any { return new([]byte) }

@@ -16,8 +16,14 @@ var _ placement.Host = owner{}
 
 // Serve implements placement.Host.
 func (o owner) Serve(id state.Shard, epoch uint64) {
-	if h, ok := o.n.hosted[id.Kind]; ok {
-		h.shards.put(id.Number, newShard(o.n, h, id, epoch))
+	h, ok := o.n.hosted[id.Kind]
+	if !ok {
+		return
+	}
+	s := newShard(o.n, h, id, epoch)
+	h.shards.put(id.Number, s)
+	if o.n.journal != nil {
+		o.n.tasks.Go(s.post.recover)
 	}
 }
 

@@ -119,20 +119,24 @@ func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, ep
 	defer n.requests.Put(frame)
 	*frame = link.Request{
 		Kind: o.identity, Key: o.key, Method: o.spec.name, Shard: o.shard, Epoch: epoch,
-		Level: o.level, OneWay: o.spec.oneWay, Repeat: o.repeats(), Chain: o.chain, Call: o.id,
+		Level: o.level, OneWay: o.isOneWay(), Repeat: o.repeats(), Chain: o.chain, Call: o.id, Hops: o.hops,
+	}
+	if o.errand.Task != link.TaskCall {
+		errand := o.errand
+		frame.Errand = &errand
 	}
 	if o.id.Session == n.ID() {
 		frame.Call.Session = "" // the receiver knows who sends
 	}
 	if o.level == guarantee.ExactlyOnce {
-		frame.Watermark = n.ledger.watermark(o.actor())
+		frame.Watermark = o.ledger.watermark(o.actor())
 	}
 	for k, v := range o.headers {
 		frame.Headers = append(frame.Headers, link.Header{Key: k, Value: v})
 	}
 	buffer := n.buffers.Get().(*[]byte)
 	defer n.buffers.Put(buffer)
-	payload, err := proto.MarshalOptions{}.MarshalAppend((*buffer)[:0], req)
+	payload, err := o.encode((*buffer)[:0], req)
 	if err != nil {
 		return nil, refuse(connect.CodeInvalidArgument, "the request of %s cannot be encoded: %v", o.spec.path(), err)
 	}
@@ -142,6 +146,17 @@ func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, ep
 	}
 	frame.Payload = payload
 	return n.exchange(ctx, o, to, frame, o.spec.reply)
+}
+
+// isOneWay reports whether nobody waits for an answer.
+func (o *outgoing) isOneWay() bool { return o.spec.oneWay && o.errand.Task == link.TaskCall }
+
+// encode appends the encoded request to b.
+func (o *outgoing) encode(b []byte, req proto.Message) ([]byte, error) {
+	if o.isRaw {
+		return append(b, o.raw...), nil
+	}
+	return proto.MarshalOptions{}.MarshalAppend(b, req)
 }
 
 // exchange sends a request and waits for its response.

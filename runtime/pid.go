@@ -33,11 +33,9 @@ func (p Pid) String() string {
 type Caller interface{ node() *Node }
 
 // Target is anything that names an actor: every Pid does.
-type Target interface {
-	target() (kind *Kind, key string)
-}
+type Target interface{ pid() Pid }
 
-func (p Pid) target() (*Kind, string) { return p.kind, p.key }
+func (p Pid) pid() Pid { return p }
 
 // door returns the node to call through.
 func (p Pid) door() (*Node, *failure) {

@@ -154,14 +154,18 @@ func (n *Node) admitRequest(p *peer, r *link.Request) (*call, *shard, *failure) 
 	if s == nil || s.epoch != r.Epoch {
 		return nil, nil, n.notOwner(r.Kind, r.Shard)
 	}
-	m, fail := h.method(r.Kind, r.Method, r.OneWay)
+	var errand link.Errand
+	if r.Errand != nil {
+		errand = *r.Errand
+	}
+	m, fail := h.methodFor(r.Kind, r.Method, r.OneWay, errand.Task)
 	if fail != nil {
 		return nil, nil, fail
 	}
 	if fail := checkKey(r.Kind, r.Key); fail != nil {
 		return nil, nil, fail
 	}
-	c := &call{method: m, level: r.Level, id: r.Call, watermark: r.Watermark, repeat: r.Repeat, peer: p.session, headers: headerMap(r.Headers)}
+	c := &call{method: m, level: r.Level, id: r.Call, watermark: r.Watermark, repeat: r.Repeat, peer: p.session, headers: headerMap(r.Headers), hops: r.Hops, errand: errand}
 	if c.id.Session == "" && c.id.Sequence != 0 {
 		c.id.Session = p.session
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
@@ -58,7 +59,6 @@ func TestRefusals(t *testing.T) {
 			_, err := probev1cajun.NewCounterPid(w.Node(0), "a").Get(cajun.Deliver(ctx, guarantee.ExactlyOnce), &probev1.GetRequest{})
 			return err
 		}, connect.CodeInvalidArgument, []string{"no side effects", "AT_LEAST_ONCE"}},
-		"one-way, surely": {func() error { return probev1cajun.NewEchoPid(w.Node(0), "a").NoteSure(ctx, hello) }, connect.CodeUnimplemented, []string{"one-way", "declare a reply"}},
 		"empty call key": {func() error {
 			_, err := probev1cajun.NewEchoPid(w.Node(0), "a").Echo(cajun.Idempotent(ctx, ""), hello)
 			return err
@@ -71,10 +71,23 @@ func TestRefusals(t *testing.T) {
 			_, err := probev1cajun.NewEchoPid(w.Node(0), "a").Echo(cajun.Idempotent(ctx, "\xff"), hello)
 			return err
 		}, connect.CodeInvalidArgument, []string{"UTF-8"}},
-		"schedule": {func() error {
-			return cajun.Schedule(ctx, probev1cajun.NewEchoPid(w.Node(0), "a").Note, hello, cajun.Timer{})
-		}, connect.CodeUnimplemented, []string{"not supported yet"}},
-		"unschedule": {func() error { return cajun.Unschedule(ctx, probev1cajun.NewEchoPid(w.Node(0), "a"), "x") }, connect.CodeUnimplemented, []string{"not supported yet"}},
+		"timer without a name": {func() error {
+			return cajun.Schedule(ctx, probev1cajun.NewEchoPid(w.Node(0), "a").Note, hello, cajun.Timer{After: time.Second})
+		}, connect.CodeInvalidArgument, []string{"no name"}},
+		"timer in the past": {func() error {
+			return cajun.Schedule(ctx, probev1cajun.NewEchoPid(w.Node(0), "a").Note, hello, cajun.Timer{Name: "x", After: -1})
+		}, connect.CodeInvalidArgument, []string{"negative"}},
+		"timer too often": {func() error {
+			return cajun.Schedule(ctx, probev1cajun.NewEchoPid(w.Node(0), "a").Note, hello, cajun.Timer{Name: "x", Every: 1})
+		}, connect.CodeInvalidArgument, []string{"1ms"}},
+		"timer of a function": {func() error {
+			return cajun.Schedule(ctx, func(context.Context, *probev1.EchoRequest) error { return nil }, hello, cajun.Timer{Name: "x"})
+		}, connect.CodeInvalidArgument, []string{"one-way method of a Pid"}},
+		"timer of nobody":  {func() error { return cajun.Unschedule(ctx, nil, "x") }, connect.CodeInvalidArgument, []string{"needs the Pid"}},
+		"timer of no name": {func() error { return cajun.Unschedule(ctx, probev1cajun.NewEchoPid(w.Node(0), "a"), "") }, connect.CodeInvalidArgument, []string{"no name"}},
+		"timer with a tome": {func() error {
+			return cajun.Unschedule(ctx, probev1cajun.NewEchoPid(w.Node(0), "a"), strings.Repeat("n", 257))
+		}, connect.CodeInvalidArgument, []string{"257", "256"}},
 	} {
 		t.Run(name, func(t *testing.T) { wantRefusal(t, c.call(), c.code, c.says...) })
 	}

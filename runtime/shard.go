@@ -41,6 +41,9 @@ type shard struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	post   *post
+	agenda agenda
+
 	mu     sync.Mutex
 	actors map[string]*activation
 }
@@ -48,6 +51,8 @@ type shard struct {
 func newShard(n *Node, h *hostedKind, id state.Shard, epoch uint64) *shard {
 	s := &shard{node: n, host: h, id: id, epoch: epoch, turn: n.lookout.taken.Add(1), quiet: make(chan struct{}, 1), actors: make(map[string]*activation)}
 	s.ctx, s.cancel = context.WithCancelCause(n.ctx)
+	s.post = newPost(s)
+	s.agenda.shard = s
 	return s
 }
 
@@ -58,7 +63,7 @@ func (s *shard) fence() state.Fence { return state.Fence{Epoch: s.epoch, Session
 func (s *shard) deliver(key string, c *call) *failure {
 	if c.level == guarantee.ExactlyOnce {
 		var err error
-		if c.hash, err = journal.RequestHash(c.method.spec.name, c.req); err != nil {
+		if c.hash, err = journal.RequestHash(c.hashName(), c.req); err != nil {
 			return refuse(connect.CodeInvalidArgument, "the request of %s cannot be encoded: %v", c.method.spec.path(), err)
 		}
 	}
@@ -165,6 +170,7 @@ func (s *shard) drop(cause error) {
 	s.phase.Store(shardGone)
 	s.mu.Unlock()
 	s.cancel(cause)
+	s.agenda.stop()
 	all := s.all()
 	for _, a := range all {
 		a.interrupt(cause)

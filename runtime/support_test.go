@@ -147,6 +147,9 @@ func (c *counter) Note(ctx context.Context, r *probev1.AddRequest) error {
 	return err
 }
 
+func (c *counter) NoteSure(ctx context.Context, r *probev1.AddRequest) error { return c.Note(ctx, r) }
+func (c *counter) NoteOnce(ctx context.Context, r *probev1.AddRequest) error { return c.Note(ctx, r) }
+
 // echo has no state.
 type echo struct {
 	stage *stage

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link"
 	"github.com/cajun-go/cajun/member"
 )
 
@@ -43,9 +44,18 @@ func (a *activation) result(c *call) result {
 	if a.durable != nil && a.durable.isLost() {
 		a.drop()
 	}
+	if a.openIntent() != nil && !a.finishIntent() {
+		return result{fail: a.shard.notOwner()}
+	}
+	if c.errand.Task > link.TaskDeliver {
+		return a.errand(c)
+	}
 	if a.actor == nil {
 		if fail := a.activate(); fail != nil {
 			return result{fail: fail}
+		}
+		if a.openIntent() != nil && !a.finishIntent() {
+			return result{fail: a.shard.notOwner()}
 		}
 	}
 	r := a.turn(c)
@@ -106,14 +116,19 @@ func (a *activation) mayAnswer() *failure {
 
 // turn answers a call whose actor is in memory.
 func (a *activation) turn(c *call) result {
-	if c.level == guarantee.ExactlyOnce {
+	if c.remembered() && c.intent == 0 {
 		if r, done := a.recall(c); done {
 			return r
 		}
 	}
 	c.durable = a.durable
 	reply, fail := a.handle(c)
+	e := c.turn.endEffects()
+	if e.isUnresolved() {
+		fail = runsAgain(fail)
+	}
 	if fail != nil && fail.outcome != guarantee.Answered {
+		e.cancel(a.shard.post)
 		if a.shard.host.newState == nil && a.actor != nil && fail.outcome == guarantee.NotCommitted {
 			// What it did to an actor without durable state cannot be undone.
 			fail.outcome = guarantee.MaybeExecuted
@@ -121,10 +136,14 @@ func (a *activation) turn(c *call) result {
 		if a.durable != nil && a.durable.rollback() != nil {
 			a.forget()
 		}
+		if e.hasIntent() && c.intent == 0 {
+			a.lookAgain()
+			fail = runsAgain(fail)
+		}
 		return result{fail: fail}
 	}
 	if a.durable != nil {
-		return a.commit(c, reply, fail)
+		return a.commit(c, reply, fail, e)
 	}
 	return result{message: reply, fail: fail}
 }
@@ -265,4 +284,9 @@ func (a *activation) forget() {
 }
 
 // drop is forget for an actor whose memory is worth nothing any more.
-func (a *activation) drop() { a.actor, a.durable = nil, nil }
+func (a *activation) drop() {
+	a.actor, a.durable = nil, nil
+	a.mu.Lock()
+	a.attention.loaded = false
+	a.mu.Unlock()
+}

@@ -27,8 +27,12 @@ type turnContext struct {
 
 	// inner is the context behind this one, once somebody has asked for it.
 	inner atomic.Pointer[innerContext]
-	mu    sync.Mutex // making inner, and cause
+	mu    sync.Mutex // making inner, and what follows
 	cause error      // why the context ended, if it did before the turn
+	// effect collects what the turn does besides; made on first use, and not
+	// after the handler has ended.
+	effect *effects
+	ended  bool
 }
 
 // innerContext is a context and what ends it.

@@ -23,6 +23,21 @@ func (c Commit) Size() int {
 	for _, name := range c.Delete {
 		n += len(name)
 	}
+	if c.Agenda != nil {
+		n += len(c.Actor.Key) + agendaBytes
+	}
+	return n
+}
+
+// agendaBytes is at least what a store writes of an agenda, its key aside.
+const agendaBytes = 16
+
+// RowCount is what c counts against Limits.Rows.
+func (c Commit) RowCount() int {
+	n := len(c.Put) + len(c.Delete)
+	if c.Agenda != nil {
+		n++
+	}
 	return n
 }
 
@@ -44,7 +59,7 @@ func (l Limits) Check(commits []Commit) error {
 			return invalid("actor %q of shard %s appears twice in one call", c.Actor.Key, c.Actor.Shard)
 		}
 		seen[c.Actor] = struct{}{}
-		rows += len(c.Put) + len(c.Delete)
+		rows += c.RowCount()
 		bytes += c.Size()
 	}
 	if rows > l.Rows {
@@ -59,6 +74,9 @@ func (l Limits) Check(commits []Commit) error {
 func (c *Commit) check() error {
 	if err := c.Actor.Check(); err != nil {
 		return err
+	}
+	if c.Agenda != nil && c.Agenda.Due < 0 {
+		return invalid("an agenda is due at %d: use 0 for never", c.Agenda.Due)
 	}
 	if len(c.Put)+len(c.Delete) == 0 {
 		return nil
@@ -85,6 +103,15 @@ func (c *Commit) check() error {
 		}
 	}
 	return nil
+}
+
+// CheckAgenda returns nil, or an error that wraps ErrInvalid when no store can
+// list what is asked for.
+func CheckAgenda(shard Shard, limit int) error {
+	if limit < 1 {
+		return invalid("a list of %d agendas: ask for 1 or more", limit)
+	}
+	return shard.check()
 }
 
 // Check returns nil, or an error that wraps ErrInvalid when a cannot name an

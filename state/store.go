@@ -52,6 +52,11 @@ type Store interface {
 	// also mean that nothing was written. After any other error the commits may
 	// have been applied, or may still be; the store never sends them twice.
 	Commit(ctx context.Context, commits []Commit) error
+	// Agenda lists the agendas of a shard's actors in the order of their keys,
+	// those after the key after (all with ""), limit at most; fewer than limit
+	// says that there are no more. It sees every commit that was applied before
+	// it was called, and checks no fence: an owner reads it after Seal.
+	Agenda(ctx context.Context, shard Shard, after string, limit int) ([]Entry, error)
 	// Limits tells how much one Commit call takes.
 	Limits() Limits
 	// Close releases what the store holds. Later calls fail with ErrClosed;
@@ -119,12 +124,33 @@ type Commit struct {
 	// Put and Delete change rows beside the record. No name may appear twice.
 	Put    []Row
 	Delete []string
+	// Agenda replaces the actor's agenda, if it is not nil; the zero Agenda
+	// removes it. It counts as a row.
+	Agenda *Agenda
+}
+
+// Agenda is what an actor's owner has to see to although nobody calls the
+// actor. The store lists the agendas of a shard, so that a new owner finds them
+// without looking at all actors.
+type Agenda struct {
+	// Due is when the actor needs its owner next, in Unix milliseconds; 0 is
+	// never.
+	Due int64
+	// Dead counts the actor's dead letters.
+	Dead uint32
+}
+
+// Entry is the agenda of one actor.
+type Entry struct {
+	// Key is the actor's key.
+	Key    string
+	Agenda Agenda
 }
 
 // Limits is what one Commit call takes. A caller splits what is larger.
 type Limits struct {
 	// Commits is the largest number of commits, and Rows the largest number of
-	// rows that they put and delete together, records not counted.
+	// rows that they put and delete together, agendas counted and records not.
 	Commits, Rows int
 	// Bytes is the largest sum of keys, names and values; see Commit.Size.
 	Bytes int

@@ -77,8 +77,8 @@ func (s *Store) Commit(ctx context.Context, commits []state.Commit) error {
 // plan is one transaction in the making.
 type plan struct {
 	conds []clientv3.Cmp
-	// records and rows are written when all conds hold; otherwise reads tell
-	// which of them did not.
+	// records and rows, agendas among them, are written when all conds hold;
+	// otherwise reads tell which of them did not.
 	records, rows, reads []clientv3.Op
 	// fenceAt and recordAt are where in reads a shard's fence and a commit's
 	// record are.
@@ -114,6 +114,9 @@ func (s *Store) plan(commits []state.Commit) *plan {
 		}
 		p.recordAt[i] = len(p.reads)
 		p.write(s.keys.record(c.Actor), c)
+		if c.Agenda != nil {
+			p.writeAgenda(s.keys.agenda(c.Actor), *c.Agenda)
+		}
 	}
 	return p
 }
@@ -142,6 +145,15 @@ func (p *plan) write(record string, c *state.Commit) {
 		p.rows = append(p.rows, clientv3.OpDelete(record+name))
 		p.size += len(record) + len(name) + opOverhead
 	}
+}
+
+func (p *plan) writeAgenda(key string, agenda state.Agenda) {
+	p.size += len(key) + agendaSize + opOverhead
+	if agenda == (state.Agenda{}) {
+		p.rows = append(p.rows, clientv3.OpDelete(key))
+		return
+	}
+	p.rows = append(p.rows, put(key, encodeAgenda(agenda)))
 }
 
 // txn is the whole transaction. Rows for which the outer level has no room

@@ -10,11 +10,6 @@ import (
 	"github.com/cajun-go/cajun/state"
 )
 
-// unescape undoes escape; only tests need it.
-func unescape(s string) string {
-	return strings.NewReplacer("\x01\x01", "\x00", "\x01\x02", "\x01").Replace(s)
-}
-
 func FuzzEscape(f *testing.F) {
 	for _, s := range []string{"a", "\x00", "\x01", "\x02", "\x01\x01", "\x00\x01", "a\x00b", "a/", "é", strings.Repeat("\x00", 512)} {
 		f.Add(s, "a")
@@ -63,6 +58,36 @@ func FuzzActorRange(f *testing.F) {
 	})
 }
 
+// FuzzAgendaRange: the agendas after a key are those of greater keys, of the
+// same shard.
+func FuzzAgendaRange(f *testing.F) {
+	f.Add("", "\x00", "k", uint32(1), "k", uint32(1))
+	f.Add("a", "a\x00", "k", uint32(1), "k", uint32(10))
+	f.Add("a\x00", "a", "k", uint32(10), "k", uint32(1))
+	f.Add("a\x01", "a\x00\xff", "k", uint32(1), "k1", uint32(1))
+	f.Add("", "/", "k", uint32(1), "k", uint32(1))
+	f.Add("\xff", "\U0010ffff", "k", uint32(0), "k", uint32(math.MaxUint32))
+	f.Fuzz(func(t *testing.T, after, key, kind string, number uint32, otherKind string, otherNumber uint32) {
+		shard, other := state.Shard{Kind: kind, Number: number}, state.Shard{Kind: otherKind, Number: otherNumber}
+		actor := state.Actor{Shard: other, Key: key}
+		if state.CheckAgenda(shard, 1) != nil || actor.Check() != nil {
+			t.Skip("no store gets these")
+		}
+		keys := keyspace("/cajun/prod/")
+		from, end := keys.agendasAfter(shard, after)
+		at := keys.agenda(actor)
+		if in := from <= at && at < end; in != (shard == other && key > after) {
+			t.Fatalf("the agenda of %q in %v after %q of %v: %v", key, other, after, shard, in)
+		}
+		if got := unescape(at[len(keys.agendas(other)):]); got != key {
+			t.Fatalf("%q came back as %q", key, got)
+		}
+		if strings.HasPrefix(at, string(keys)+"actors/") || strings.HasPrefix(at, string(keys)+"fences/") {
+			t.Fatalf("an agenda has the key %q", at)
+		}
+	})
+}
+
 // FuzzFence checks that the order of fences in etcd is that of their epochs.
 func FuzzFence(f *testing.F) {
 	f.Add(uint64(1), "a", uint64(2), "b")
@@ -82,6 +107,27 @@ func FuzzFence(f *testing.F) {
 			t.Fatalf("%+v and %+v: equal in one form only", stored, other)
 		}
 	})
+}
+
+func FuzzAgenda(f *testing.F) {
+	f.Add(int64(0), uint32(1))
+	f.Add(int64(math.MaxInt64), uint32(math.MaxUint32))
+	f.Add(int64(1<<32), uint32(1<<24))
+	f.Fuzz(func(t *testing.T, due int64, dead uint32) {
+		want := state.Agenda{Due: due, Dead: dead}
+		value := encodeAgenda(want)
+		if got, err := decodeAgenda(value); err != nil || got != want || len(value) != agendaSize {
+			t.Fatalf("%+v came back as %+v, %v, from %d bytes", want, got, err, len(value))
+		}
+	})
+}
+
+func TestDamagedAgenda(t *testing.T) {
+	for _, value := range []string{"", "12345678901", "1234567890123"} {
+		if _, err := decodeAgenda([]byte(value)); err == nil {
+			t.Errorf("%d bytes were taken for an agenda", len(value))
+		}
+	}
 }
 
 func TestDamagedFence(t *testing.T) {

@@ -3,6 +3,7 @@ package etcdstate
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cajun-go/cajun/state"
 )
@@ -25,10 +27,13 @@ type fakeKV struct {
 	pb.UnimplementedKVServer
 	answer func(ctx context.Context) error
 	txns   atomic.Int64
+	// last is the last transaction.
+	last atomic.Pointer[pb.TxnRequest]
 }
 
-func (f *fakeKV) Txn(ctx context.Context, _ *pb.TxnRequest) (*pb.TxnResponse, error) {
+func (f *fakeKV) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	f.txns.Add(1)
+	f.last.Store(r)
 	return nil, f.answer(ctx)
 }
 
@@ -119,6 +124,9 @@ func TestAmbiguousAnswers(t *testing.T) {
 			}
 			if _, err := store.Load(ctx, aCommit()[0].Actor, aCommit()[0].Fence); err == nil || definite(err) {
 				t.Errorf("Load = %v", err)
+			}
+			if list, err := store.Agenda(ctx, aCommit()[0].Actor.Shard, "", 1); err == nil || definite(err) || list != nil {
+				t.Errorf("Agenda = %v, %v", list, err)
 			}
 		})
 	}
@@ -244,7 +252,12 @@ func TestPlanFitsEtcd(t *testing.T) {
 			cs[i].Actor = state.Actor{Shard: state.Shard{Kind: "k", Number: uint32(i)}, Key: "a"}
 		}
 		for i := range maxRows {
-			cs[i%commits].Delete = append(cs[i%commits].Delete, string(rune('a'+i)))
+			c := &cs[i%commits]
+			if c.Agenda == nil {
+				c.Agenda = new(state.Agenda)
+				continue
+			}
+			c.Delete = append(c.Delete, string(rune('a'+i)))
 		}
 		conds, then, otherwise := store.plan(cs).txn().Txn()
 		outer := max(len(conds), len(then), len(otherwise))
@@ -265,6 +278,73 @@ func TestPlanFitsEtcd(t *testing.T) {
 		if rows != maxRows {
 			t.Fatalf("%d commits: %d of %d rows are written", commits, rows, maxRows)
 		}
+	}
+}
+
+// longest are commits that use up the limits with names of full length, all of
+// it to be escaped, and with as many rows as agendas leave.
+func longest(agendas int) []state.Commit {
+	cs := make([]state.Commit, maxCommits)
+	bytes := 0
+	for i := range cs {
+		c := &cs[i]
+		c.Actor.Shard = state.Shard{Kind: strings.Repeat("k", state.MaxKindBytes), Number: math.MaxUint32 - uint32(i)}
+		c.Actor.Key = strings.Repeat("\x01", state.MaxKeyBytes)
+		c.Fence = state.Fence{Epoch: math.MaxUint64, Session: strings.Repeat("s", state.MaxSessionBytes)}
+		if i < agendas {
+			c.Agenda = &state.Agenda{Due: math.MaxInt64, Dead: math.MaxUint32}
+		}
+	}
+	for i := range maxRows - agendas {
+		c := &cs[i%maxCommits]
+		c.Put = append(c.Put, state.Row{Name: string(rune('a' + i/maxCommits))})
+	}
+	for i := range cs {
+		bytes += cs[i].Size()
+	}
+	cs[0].Record = make([]byte, maxBytes-bytes)
+	return cs
+}
+
+// TestPlanFitsRequest: what is within the limits is within etcd's request size,
+// and what the plan adds up is not less than what is sent.
+func TestPlanFitsRequest(t *testing.T) {
+	prefix := strings.Repeat("p", maxPrefix-1) + "/"
+	for _, agendas := range []int{0, 1, maxCommits} {
+		cs := longest(agendas)
+		if err := limits().Check(cs); err != nil {
+			t.Fatal(err)
+		}
+		f := &fakeKV{answer: func(context.Context) error { return rpctypes.ErrGRPCTooManyOps }}
+		store, _ := connect(t, f)
+		store.keys = keyspace(prefix)
+		size := store.plan(cs).size
+		if size > maxRequest {
+			t.Errorf("%d agendas: %d bytes, of at most %d", agendas, size, maxRequest)
+		}
+		if err := store.Commit(t.Context(), cs); f.txns.Load() != 1 {
+			t.Errorf("%d agendas: Commit = %v, and it was sent %d times", agendas, err, f.txns.Load())
+		}
+		if sent := proto.Size(f.last.Load()); sent > size || sent < maxBytes {
+			t.Errorf("%d agendas: %d bytes are sent, the plan says %d", agendas, sent, size)
+		}
+	}
+}
+
+// TestAgendaAsksTheLeader: a read of any member alone would miss what others
+// have applied already.
+func TestAgendaAsksTheLeader(t *testing.T) {
+	f := &fakeKV{answer: func(context.Context) error { return rpctypes.ErrGRPCTooManyOps }}
+	store, _ := connect(t, f)
+	if _, err := store.Agenda(t.Context(), state.Shard{Kind: "k", Number: 1}, "a", 7); err == nil {
+		t.Error("Agenda passed over an error")
+	}
+	sent := f.last.Load()
+	if len(sent.Compare) > 0 || len(sent.Success) != 1 {
+		t.Fatalf("Agenda sent %v", sent)
+	}
+	if r := sent.Success[0].GetRequestRange(); r.Serializable || r.Limit != 7 || r.SortOrder != pb.RangeRequest_NONE {
+		t.Errorf("Agenda sent %v", r)
 	}
 }
 

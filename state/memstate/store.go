@@ -25,6 +25,7 @@ type Store struct {
 	cluster string
 	fences  map[state.Shard]state.Fence
 	actors  map[state.Actor]*actor
+	agendas map[state.Shard]*agendas
 }
 
 var _ state.Store = (*Store)(nil)
@@ -38,8 +39,9 @@ type actor struct {
 // New returns an empty store.
 func New() *Store {
 	return &Store{
-		fences: make(map[state.Shard]state.Fence),
-		actors: make(map[state.Actor]*actor),
+		fences:  make(map[state.Shard]state.Fence),
+		actors:  make(map[state.Actor]*actor),
+		agendas: make(map[state.Shard]*agendas),
 	}
 }
 
@@ -152,6 +154,9 @@ func (s *Store) applyLocked(c state.Commit) {
 	}
 	for _, name := range c.Delete {
 		delete(a.rows, name)
+	}
+	if c.Agenda != nil {
+		s.writeAgendaLocked(c.Actor, *c.Agenda)
 	}
 }
 

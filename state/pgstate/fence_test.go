@@ -12,7 +12,7 @@ import (
 )
 
 // held is a commit that the test keeps under way: everything is compared, and
-// the row beside the record waits for a transaction of the test.
+// the row beside the record, or the agenda, waits for a transaction of the test.
 type held struct {
 	done chan error
 	hold *raw
@@ -21,10 +21,23 @@ type held struct {
 // holdCommit starts c, a commit of aCommit's row, and waits until it is held.
 func holdCommit(t *testing.T, s *Store, ctx context.Context, c state.Commit) *held {
 	t.Helper()
+	return hold(t, s, ctx, c, `insert into {schema}.actor_rows (kind, shard, key, name, value) values ($1, $2, $3, 'row', '')
+		on conflict (kind, shard, key, name) do update set value = ''`)
+}
+
+// holdAgenda is holdCommit for the agenda, which is written last.
+func holdAgenda(t *testing.T, s *Store, ctx context.Context, c state.Commit) *held {
+	t.Helper()
+	return hold(t, s, ctx, c, `insert into {schema}.agendas (kind, shard, key, due, dead) values ($1, $2, $3, 0, 0)
+		on conflict (kind, shard, key) do update set due = 0`)
+}
+
+// hold holds c with an SQL statement that locks what c will write of its actor.
+func hold(t *testing.T, s *Store, ctx context.Context, c state.Commit, sql string) *held {
+	t.Helper()
 	h := &held{make(chan error, 1), admin(t)}
 	h.hold.exec("begin")
-	h.hold.exec(inSchema(s.schema, `insert into {schema}.actor_rows (kind, shard, key, name, value) values ($1, $2, $3, 'row', '')
-		on conflict (kind, shard, key, name) do update set value = ''`),
+	h.hold.exec(inSchema(s.schema, sql),
 		[]byte(c.Actor.Shard.Kind), int64(c.Actor.Shard.Number), []byte(c.Actor.Key))
 	go func() { h.done <- s.Commit(ctx, []state.Commit{c}) }()
 	watch := admin(t)

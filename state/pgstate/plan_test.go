@@ -35,6 +35,7 @@ func TestPlans(t *testing.T) {
 		seals = append(seals, state.Seal{Shard: shard, Fence: older})
 		c := aCommit(older, 0, "r")
 		c.Actor.Shard, c.Delete = shard, []string{"gone"}
+		c.Agenda = &state.Agenda{Due: int64(n % 2)} // set or removed
 		group = append(group, c)
 	}
 	for range 8 { // more often than the server plans anew
@@ -51,8 +52,11 @@ func TestPlans(t *testing.T) {
 		if snap, err := s.Load(deadline(t), group[0].Actor, older); err != nil || snap.Version != wantLoaded {
 			t.Fatal(snap, err)
 		}
+		if list, err := s.Agenda(deadline(t), group[1].Actor.Shard, "", 10); err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
 	}
-	whole := regexp.MustCompile(`Seq Scan on (fences|actors|actor_rows)|(Merge|Hash) (Left |Right |Semi |Anti )?Join`)
+	whole := regexp.MustCompile(`Seq Scan on (fences|actors|actor_rows|agendas)|(Merge|Hash) (Left |Right |Semi |Anti )?Join`)
 	seen := fmt.Sprint(plans)
 	for _, plan := range plans {
 		if strings.Contains(plan, "pg_catalog") {
@@ -62,7 +66,7 @@ func TestPlans(t *testing.T) {
 			t.Errorf("%s in %s", found, plan)
 		}
 	}
-	for _, want := range []string{"fences_pkey", "actors_pkey", "actor_rows_pkey", "LockRows"} {
+	for _, want := range []string{"fences_pkey", "actors_pkey", "actor_rows_pkey", "agendas_pkey", "LockRows"} {
 		if !strings.Contains(seen, want) {
 			t.Errorf("no plan has %s: the plans were not seen", want)
 		}

@@ -16,7 +16,7 @@ import (
 // one begins with an empty schema. A step that was released is never changed.
 // A step must leave what older versions of this package use, as their nodes go
 // on while the first new one starts: functions have their version in their name.
-func migrations() []string { return []string{schema1} }
+func migrations() []string { return []string{schema1, schema2} }
 
 // schemaLock is the advisory lock of all migrations in a database: "cajun" in
 // ASCII. It is not per schema, as two that are created at once in one database

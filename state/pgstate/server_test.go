@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -210,6 +211,18 @@ func wantRecord(t testing.TB, s *Store, f state.Fence, version uint64, record st
 	}
 	if snap.Version != version || string(snap.Record) != record {
 		t.Errorf("stored are version %d and %q, want %d and %q", snap.Version, snap.Record, version, record)
+	}
+}
+
+// wantAgendas checks the agendas of the tests' shard.
+func wantAgendas(t testing.TB, s *Store, want ...state.Entry) {
+	t.Helper()
+	got, err := s.Agenda(deadline(t), testShard, "", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the agendas are %v, want %v", got, want)
 	}
 }
 

@@ -2,16 +2,24 @@ package pgstate
 
 // statements are the SQL that a store sends, with its schema filled in. The casts
 // tell types to connections that do not prepare statements.
-type statements struct{ commit, seal, load, bind, bound, version, setVersion string }
+type statements struct {
+	commit, commitAgendas, seal, load, agenda, bind, bound, version, setVersion string
+}
+
+// commitColumns are the arguments of a commit without agendas.
+const commitColumns = `
+  $1::bytea[], $2::bigint[], $3::bytea[], $4::text[]::numeric[], $5::bytea[], $6::bigint[], $7::bytea[],
+  $8::bytea[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bytea[],
+  $13::bytea[], $14::bigint[], $15::bytea[], $16::bytea[]`
 
 func newStatements(schema string) statements {
 	in := func(sql string) string { return inSchema(schema, sql) }
 	return statements{
 		commit: in(`
-select n, fenced, epoch::text, session from {schema}.commit_v1(
-  $1::bytea[], $2::bigint[], $3::bytea[], $4::text[]::numeric[], $5::bytea[], $6::bigint[], $7::bytea[],
-  $8::bytea[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bytea[],
-  $13::bytea[], $14::bigint[], $15::bytea[], $16::bytea[])`),
+select n, fenced, epoch::text, session from {schema}.commit_v1(` + commitColumns + `)`),
+		commitAgendas: in(`
+select n, fenced, epoch::text, session from {schema}.commit_v2(` + commitColumns + `,
+  $17::bigint[], $18::bigint[])`),
 		seal: in(`
 select n, epoch::text, session
 from {schema}.seal_v1($1::bytea[], $2::bigint[], $3::text[]::numeric[], $4::bytea[], $5::boolean)`),
@@ -25,6 +33,10 @@ union all
 select 2, null, null, name, value
 from {schema}.actor_rows where kind = $1::bytea and shard = $2::bigint and key = $3::bytea
 order by what, name`),
+		agenda: in(`
+select key, due, dead from {schema}.agendas
+where kind = $1::bytea and shard = $2::bigint and key > $3::bytea
+order by key limit $4::bigint`),
 		bind:    in(`insert into {schema}.meta (name, value) values ('cluster', $1::bytea) on conflict (name) do nothing`),
 		bound:   in(`select value from {schema}.meta where name = 'cluster'`),
 		version: in(`select convert_from(value, 'UTF8') from {schema}.meta where name = 'version'`),
@@ -165,6 +177,68 @@ begin
     from unnest(kinds, shards, epochs, sessions) with ordinality as s (kind, shard, epoch, session, n)
     join {schema}.fences f on f.kind = s.kind and f.shard = s.shard
     where (f.epoch, f.session) is distinct from (s.epoch, s.session);
+end
+$function$;
+`
+
+// schema2 is version 2: the agendas of actors, which are read by their shard in
+// the order of the keys' bytes.
+//
+// commit_v2 is commit_v1 with two more columns of commits, their agendas: null
+// leaves an actor's agenda as it is, and zero in both removes it. All decisions
+// are those of commit_v1, whose locks are held until the whole transaction ends,
+// so an agenda is written by the one commit at a time that may write its actor.
+//
+// Who may use the tables of version 1 may use the new one, or nodes whose role
+// does not own the schema would fail with each agenda from then on.
+const schema2 = `
+create table {schema}.agendas (
+  kind bytea not null,
+  shard bigint not null,
+  key bytea not null,
+  due bigint not null,
+  dead bigint not null,
+  primary key (kind, shard, key)
+) with (fillfactor = 80);
+do $rights$
+declare
+  r record;
+begin
+  for r in
+    select a.privilege_type as what, case a.grantee when 0 then 'public' else a.grantee::regrole::text end as whom
+    from pg_catalog.pg_class c, pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) a
+    where c.oid = '{schema}.actor_rows'::regclass
+  loop
+    execute format('grant %s on {schema}.agendas to %s', r.what, r.whom);
+  end loop;
+end
+$rights$;
+
+create function {schema}.commit_v2(
+  kinds bytea[], shards bigint[], keys bytea[], epochs numeric[], sessions bytea[], versions bigint[], records bytea[],
+  put_kinds bytea[], put_shards bigint[], put_keys bytea[], put_names bytea[], put_values bytea[],
+  delete_kinds bytea[], delete_shards bigint[], delete_keys bytea[], delete_names bytea[],
+  dues bigint[], deads bigint[]
+) returns table (n bigint, fenced boolean, epoch numeric, session bytea) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $function$
+#variable_conflict use_column
+begin
+  return query select r.n, r.fenced, r.epoch, r.session from {schema}.commit_v1(
+    kinds, shards, keys, epochs, sessions, versions, records,
+    put_kinds, put_shards, put_keys, put_names, put_values,
+    delete_kinds, delete_shards, delete_keys, delete_names) as r;
+  if found then
+    return;
+  end if;
+  insert into {schema}.agendas (kind, shard, key, due, dead)
+    select a.kind, a.shard, a.key, a.due, a.dead
+    from unnest(kinds, shards, keys, dues, deads) as a (kind, shard, key, due, dead)
+    where a.due <> 0 or a.dead <> 0
+    on conflict (kind, shard, key) do update set due = excluded.due, dead = excluded.dead;
+  delete from {schema}.agendas g
+    using unnest(kinds, shards, keys, dues, deads) as a (kind, shard, key, due, dead)
+    where a.due = 0 and a.dead = 0 and g.kind = a.kind and g.shard = a.shard and g.key = a.key;
 end
 $function$;
 `

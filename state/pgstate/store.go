@@ -25,7 +25,7 @@
 // Open creates and migrates the schema, which takes a role that may do so. When
 // the schema is up to date, a role suffices that may use it: USAGE on the
 // schema, SELECT, INSERT, UPDATE and DELETE on its tables, EXECUTE on its
-// functions.
+// functions. A migration gives the same rights to the tables that it adds.
 package pgstate
 
 import (

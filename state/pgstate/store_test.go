@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -101,14 +102,17 @@ func TestLayout(t *testing.T) {
 	}
 	mustSeal(t, s, older)
 	for version, record := range []string{"r0", "r1"} {
-		mustCommit(t, s, aCommit(older, uint64(version), record))
+		c := aCommit(older, uint64(version), record)
+		c.Agenda = &state.Agenda{Due: math.MaxInt64, Dead: math.MaxUint32}
+		mustCommit(t, s, c)
 	}
 	a := admin(t)
 	for sql, want := range map[string]string{
-		"select string_agg(concat_ws(' ', name, convert_from(value, 'UTF8')), ', ' order by name) from {schema}.meta":                                                   "cluster id, version 1",
+		"select string_agg(concat_ws(' ', name, convert_from(value, 'UTF8')), ', ' order by name) from {schema}.meta":                                                   "cluster id, version 2",
 		"select concat_ws(' ', convert_from(kind, 'UTF8'), shard, epoch, convert_from(session, 'UTF8')) from {schema}.fences":                                           "test.v1.Kind 4294967295 7 old owner",
 		"select concat_ws(' ', convert_from(kind, 'UTF8'), shard, convert_from(key, 'UTF8'), version, convert_from(record, 'UTF8')) from {schema}.actors":               "test.v1.Kind 4294967295 a 2 r1",
 		"select concat_ws(' ', convert_from(kind, 'UTF8'), shard, convert_from(key, 'UTF8'), encode(name, 'escape'), encode(value, 'escape')) from {schema}.actor_rows": "test.v1.Kind 4294967295 a row r1",
+		"select concat_ws(' ', convert_from(kind, 'UTF8'), shard, convert_from(key, 'UTF8'), due, dead) from {schema}.agendas":                                          "test.v1.Kind 4294967295 a 9223372036854775807 4294967295",
 	} {
 		var got string
 		if err := a.QueryRow(a.ctx, inSchema(schema, sql)).Scan(&got); err != nil || got != want {

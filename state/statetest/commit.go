@@ -165,11 +165,14 @@ func testCommitSurvivesOwner(e *env) {
 func testCommitCopies(e *env) {
 	a := actor(1, "k")
 	f := e.mustSeal(a.Shard, fence(1, "a"))
-	record, value := []byte("record"), []byte("value")
+	record, value, agenda := []byte("record"), []byte("value"), due(1, 2)
 	want := state.Snapshot{Version: 1, Record: []byte("record"), Rows: rows("x", "value")}
-	e.mustCommit(state.Commit{Actor: a, Fence: f, Record: record, Put: []state.Row{{Name: "x", Value: value}}})
-	record[0], value[0] = '!', '!'
+	e.mustCommit(state.Commit{Actor: a, Fence: f, Record: record, Put: []state.Row{{Name: "x", Value: value}}, Agenda: agenda})
+	record[0], value[0], agenda.Due = '!', '!', 3
 	e.wantStored(a, f, want)
+	e.wantAgendas(a.Shard, entry("k", 1, 2))
+	e.agendas(a.Shard, 2)[0].Agenda.Due = 3
+	e.wantAgendas(a.Shard, entry("k", 1, 2))
 	snap := e.mustLoad(a, f)
 	snap.Record[0], snap.Rows[0].Value[0], snap.Rows[0].Name = '!', '!', "y"
 	e.wantStored(a, f, want)

@@ -41,6 +41,7 @@ func testClose(e *env) {
 		"Seal":   e.seal(a.Shard, fence(2, "a")),
 		"Commit": e.commit(state.Commit{Actor: a, Fence: f}),
 		"Load":   second(e.store.Load(e.ctx, a, f)),
+		"Agenda": second(e.store.Agenda(e.ctx, a.Shard, "", 1)),
 	} {
 		if !errors.Is(err, state.ErrClosed) {
 			e.Errorf("%s after Close: got %v, want ErrClosed", name, err)
@@ -70,6 +71,7 @@ func testContextEnds(e *env) {
 			"Seal (2)": seals[1],
 			"Commit":   e.commit(state.Commit{Actor: a, Fence: f}),
 			"Load":     second(e.store.Load(ctx, a, f)),
+			"Agenda":   second(e.store.Agenda(ctx, a.Shard, "", 1)),
 		} {
 			if !errors.Is(err, want) || definite(err) {
 				e.Errorf("%s: got %v, want one that wraps %v", name, err, want)

@@ -3,6 +3,7 @@ package statetest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/cajun-go/cajun/state"
@@ -40,6 +41,17 @@ func pad(commits []state.Commit, bytes int) {
 	if bytes > 0 {
 		commits[0].Record = append(commits[0].Record, make([]byte, bytes)...)
 	}
+}
+
+// entriesOf are the agendas that commits of one shard set, in order.
+func entriesOf(commits ...state.Commit) []state.Entry {
+	var entries []state.Entry
+	for _, c := range commits {
+		if c.Agenda != nil {
+			entries = append(entries, state.Entry{Key: c.Actor.Key, Agenda: *c.Agenda})
+		}
+	}
+	return entries
 }
 
 // asStored is what is stored of a new actor after its first commit.
@@ -94,7 +106,12 @@ func testLimitsLongest(e *env) {
 		cs[i] = state.Commit{Actor: state.Actor{Shard: s, Key: key}, Fence: f, Record: []byte{}}
 	}
 	for i := range l.Rows {
-		cs[i%len(cs)].Put = append(cs[i%len(cs)].Put, state.Row{Name: fmt.Sprintf("row-%06d", i)})
+		c := &cs[i%len(cs)]
+		if c.Agenda == nil {
+			c.Agenda = due(math.MaxInt64, uint32(i))
+			continue
+		}
+		c.Put = append(c.Put, state.Row{Name: fmt.Sprintf("row-%06d", i)})
 	}
 	pad(cs, l.Bytes)
 	for _, err := range e.store.Seal(e.ctx, seals) {
@@ -105,6 +122,20 @@ func testLimitsLongest(e *env) {
 	e.mustCommit(cs...)
 	for _, c := range cs {
 		e.wantStored(c.Actor, c.Fence, asStored(c))
+		e.wantAgendas(c.Actor.Shard, entriesOf(c)...)
+	}
+	for i := range cs {
+		c := &cs[i]
+		c.Version, c.Record, c.Agenda = 1, nil, due(0, 0)
+		for _, r := range c.Put {
+			c.Delete = append(c.Delete, r.Name)
+		}
+		c.Put = nil
+	}
+	e.mustCommit(cs...)
+	for _, c := range cs {
+		e.wantStored(c.Actor, c.Fence, state.Snapshot{Version: 2})
+		e.wantAgendas(c.Actor.Shard)
 	}
 }
 
@@ -128,5 +159,15 @@ func testLimitsRefused(e *env) {
 	}
 	if err := e.commit(deletes...); !errors.Is(err, state.ErrTooLarge) {
 		e.Errorf("too many deletes: got %v, want ErrTooLarge", err)
+	}
+	// An agenda counts as a row, whatever it does.
+	for _, agenda := range []*state.Agenda{due(1, 1), due(0, 0)} {
+		full := spread(e, 1, l.Rows, 0)
+		full[0].Agenda = agenda
+		if err := e.commit(full...); !errors.Is(err, state.ErrTooLarge) {
+			e.Errorf("as many rows as allowed and an agenda: got %v, want ErrTooLarge", err)
+		}
+		e.wantStored(full[0].Actor, full[0].Fence, state.Snapshot{})
+		e.wantAgendas(full[0].Actor.Shard)
 	}
 }

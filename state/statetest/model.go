@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cajun-go/cajun/state"
 )
@@ -26,6 +27,7 @@ type modelActor struct {
 	version uint64
 	record  []byte
 	rows    map[string][]byte
+	agenda  state.Agenda
 }
 
 func (m *model) seal(s state.Seal) error {
@@ -55,13 +57,16 @@ func (m *model) commit(commits []state.Commit) error {
 	}
 	for _, c := range commits {
 		old := m.actors[c.Actor]
-		next := modelActor{version: old.version + 1, record: c.Record, rows: map[string][]byte{}}
+		next := modelActor{version: old.version + 1, record: c.Record, rows: map[string][]byte{}, agenda: old.agenda}
 		maps.Copy(next.rows, old.rows)
 		for _, r := range c.Put {
 			next.rows[r.Name] = r.Value
 		}
 		for _, name := range c.Delete {
 			delete(next.rows, name)
+		}
+		if c.Agenda != nil {
+			next.agenda = *c.Agenda
 		}
 		m.actors[c.Actor] = next
 	}
@@ -78,6 +83,17 @@ func (m *model) load(a state.Actor, f state.Fence) (state.Snapshot, error) {
 		snap.Rows = append(snap.Rows, state.Row{Name: name, Value: stored.rows[name]})
 	}
 	return snap, nil
+}
+
+func (m *model) agendas(s state.Shard, after string, limit int) []state.Entry {
+	var list []state.Entry
+	for a, stored := range m.actors {
+		if a.Shard == s && a.Key > after && stored.agenda != (state.Agenda{}) {
+			list = append(list, state.Entry{Key: a.Key, Agenda: stored.agenda})
+		}
+	}
+	slices.SortFunc(list, func(a, b state.Entry) int { return strings.Compare(a.Key, b.Key) })
+	return list[:min(limit, len(list))]
 }
 
 // walk is a random walk of a few owners over a few shards and actors.
@@ -114,11 +130,14 @@ func testModel(e *env) {
 			w.stepSeal(step)
 		case n < 7:
 			w.stepCommit(step)
+		case n < 8:
+			w.stepAgenda(step, shard(uint32(w.IntN(walkShards))), 1+w.IntN(walkActors))
 		default:
 			w.stepLoad(step, w.actor(), 0.3)
 		}
 	}
 	for n := range uint32(walkShards) {
+		w.stepAgenda(walkSteps, shard(n), walkActors+1)
 		for k := range walkActors {
 			w.stepLoad(walkSteps, actor(n, key(k)), 0)
 		}
@@ -186,6 +205,12 @@ func (w *walk) randomCommit(step int, a state.Actor) state.Commit {
 			c.Delete = append(c.Delete, name)
 		}
 	}
+	switch w.IntN(4) {
+	case 0:
+		c.Agenda = due(0, 0)
+	case 1:
+		c.Agenda = due(int64(w.IntN(2)*step), uint32(w.IntN(3)))
+	}
 	return c
 }
 
@@ -197,6 +222,19 @@ func (w *walk) stepLoad(step int, a state.Actor, wrong float64) {
 	w.same(step, what, err, wantErr)
 	if diff := diffSnapshots(got, want); diff != "" {
 		w.Fatalf("step %d: %q: %s", step, what, diff)
+	}
+}
+
+func (w *walk) stepAgenda(step int, s state.Shard, limit int) {
+	after := ""
+	if limit <= walkActors && w.chance(0.7) {
+		after = key(w.IntN(walkActors))
+	}
+	what := fmt.Sprintf("Agenda(%v, %q, %d)", s, after, limit)
+	got, err := w.store.Agenda(w.ctx, s, after, limit)
+	w.same(step, what, err, nil)
+	if diff := diffEntries(got, w.model.agendas(s, after, limit)); diff != "" {
+		w.Fatalf("step %d: %s: %s", step, what, diff)
 	}
 }
 

@@ -181,13 +181,30 @@ func (t *takeover) loadAll(f state.Fence) []state.Snapshot {
 		}
 		all = append(all, one, two)
 	}
+	t.checkAgendas(all)
 	return all
+}
+
+// checkAgendas wants the agenda of each writer's actors to be of the same
+// commit as its record. The fence is held, so nothing changes between the two.
+func (t *takeover) checkAgendas(loaded []state.Snapshot) {
+	for i := range uint32(2) {
+		var want []state.Entry
+		for n, w := range t.writers {
+			if version := loaded[2*n+int(i)].Version; version > 0 {
+				want = append(want, entry(w.actors[i].Key, int64(version), 0))
+			}
+		}
+		if diff := diffEntries(t.agendas(shard(i+1), len(t.writers)+1), want); diff != "" {
+			t.Fatalf("agendas and records of shard %d are of different commits: %s", i+1, diff)
+		}
+	}
 }
 
 func (w *writer) commits(f state.Fence, version uint64) []state.Commit {
 	var cs []state.Commit
 	for _, a := range w.actors {
-		cs = append(cs, state.Commit{Actor: a, Fence: f, Version: version, Record: encodeNumber(f.Epoch)})
+		cs = append(cs, state.Commit{Actor: a, Fence: f, Version: version, Record: encodeNumber(f.Epoch), Agenda: due(int64(version+1), 0)})
 	}
 	return cs
 }

@@ -54,6 +54,14 @@ func Run(t *testing.T, open func(t testing.TB) state.Store) {
 		{"AwkwardKeys", testAwkwardKeys},
 		{"AwkwardNames", testAwkwardNames},
 
+		{"AgendaChanges", testAgendaChanges},
+		{"AgendaIsAtomic", testAgendaAtomic},
+		{"AgendaPages", testAgendaPages},
+		{"AgendaShardsAreApart", testAgendaShardsApart},
+		{"AgendaSurvivesNewOwner", testAgendaSurvivesOwner},
+		{"AgendaInvalid", testAgendaInvalid},
+		{"AgendaMany", testAgendaMany},
+
 		{"LimitsAreTaken", testLimitsTaken},
 		{"LimitsOfKeysAreTaken", testLimitsLongest},
 		{"OverLimitsIsRefused", testLimitsRefused},

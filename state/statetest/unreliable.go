@@ -198,6 +198,10 @@ func (w Write) clone() Write {
 			c.Put[j].Value = bytes.Clone(c.Put[j].Value)
 		}
 		c.Delete = slices.Clone(c.Delete)
+		if c.Agenda != nil {
+			agenda := *c.Agenda
+			c.Agenda = &agenda
+		}
 	}
 	return w
 }
@@ -210,6 +214,11 @@ func (u *Unreliable) Bind(ctx context.Context, clusterID string) error {
 // Load implements state.Store; it is always delivered.
 func (u *Unreliable) Load(ctx context.Context, actor state.Actor, fence state.Fence) (state.Snapshot, error) {
 	return u.store.Load(ctx, actor, fence)
+}
+
+// Agenda implements state.Store; it is always delivered.
+func (u *Unreliable) Agenda(ctx context.Context, shard state.Shard, after string, limit int) ([]state.Entry, error) {
+	return u.store.Agenda(ctx, shard, after, limit)
 }
 
 // Limits implements state.Store.

@@ -48,6 +48,13 @@ func wantRecord(t *testing.T, u *statetest.Unreliable, f state.Fence, version ui
 	}
 }
 
+func wantAgendas(t *testing.T, u *statetest.Unreliable, want ...state.Entry) {
+	t.Helper()
+	if got, err := u.Agenda(t.Context(), shard, "", 10); err != nil || !slices.Equal(got, want) {
+		t.Fatalf("got agendas %v, %v, want %v", got, err, want)
+	}
+}
+
 func wantUnknown(t *testing.T, err error) {
 	t.Helper()
 	if !errors.Is(err, statetest.ErrUnknown) {
@@ -78,12 +85,13 @@ func TestUnreliableFates(t *testing.T) {
 func TestUnreliableLateCommit(t *testing.T) {
 	t.Run("Flush", func(t *testing.T) {
 		u := newStore(t, statetest.CommitScript(statetest.Late))
-		record := []byte("late")
+		record, agenda := []byte("late"), &state.Agenda{Due: 1, Dead: 2}
 		ctx, cancel := context.WithCancel(t.Context())
-		wantUnknown(t, u.Commit(ctx, []state.Commit{{Actor: actor, Fence: first, Record: record}}))
+		wantUnknown(t, u.Commit(ctx, []state.Commit{{Actor: actor, Fence: first, Record: record, Agenda: agenda}}))
 		cancel()
-		record[0] = '!'
+		record[0], agenda.Due = '!', 3
 		wantRecord(t, u, first, 0, "")
+		wantAgendas(t, u)
 		if n := u.Pending(); n != 1 {
 			t.Fatalf("%d writes pending", n)
 		}
@@ -91,6 +99,7 @@ func TestUnreliableLateCommit(t *testing.T) {
 			t.Fatalf("Flush: %v", errs)
 		}
 		wantRecord(t, u, first, 1, "late")
+		wantAgendas(t, u, state.Entry{Key: actor.Key, Agenda: state.Agenda{Due: 1, Dead: 2}})
 		if n := u.Pending(); n != 0 || len(u.Flush()) != 0 {
 			t.Fatalf("%d writes pending after Flush", n)
 		}

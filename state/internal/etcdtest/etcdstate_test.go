@@ -120,6 +120,7 @@ func TestLayout(t *testing.T) {
 		err := store.Commit(ctx, []state.Commit{{
 			Actor: state.Actor{Shard: shard, Key: "a\x00b"}, Fence: fence, Version: uint64(version),
 			Record: []byte(record), Put: []state.Row{{Name: "row/\x00", Value: []byte("v")}},
+			Agenda: &state.Agenda{Due: 258, Dead: uint32(version)},
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -130,6 +131,7 @@ func TestLayout(t *testing.T) {
 		"/cajun/prod/fences/bank.v1.Account/12":                        "\x00\x00\x00\x00\x00\x00\x01\x02s1 v1",
 		"/cajun/prod/actors/bank.v1.Account/12/a\x01\x01b\x00":         "r2 v3",
 		"/cajun/prod/actors/bank.v1.Account/12/a\x01\x01b\x00row/\x00": "v v3",
+		"/cajun/prod/agendas/bank.v1.Account/12/a\x01\x01b":            "\x00\x00\x00\x00\x00\x00\x01\x02\x00\x00\x00\x02 v3",
 	}
 	resp, err := client.Get(ctx, "\x00", clientv3.WithFromKey())
 	if err != nil {

@@ -25,6 +25,74 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Errand_Task int32
+
+const (
+	Errand_TASK_UNSPECIFIED Errand_Task = 0
+	// Run the one-way method and answer when its effect is stored.
+	Errand_TASK_DELIVER Errand_Task = 1
+	// Store the call and answer; run it later.
+	Errand_TASK_ACCEPT Errand_Task = 2
+	// Set the timer that makes the call, or remove it.
+	Errand_TASK_SCHEDULE   Errand_Task = 3
+	Errand_TASK_UNSCHEDULE Errand_Task = 4
+	// List, send again or delete dead letters.
+	Errand_TASK_LIST_DEAD Errand_Task = 5
+	Errand_TASK_RESEND    Errand_Task = 6
+	Errand_TASK_DISCARD   Errand_Task = 7
+)
+
+// Enum value maps for Errand_Task.
+var (
+	Errand_Task_name = map[int32]string{
+		0: "TASK_UNSPECIFIED",
+		1: "TASK_DELIVER",
+		2: "TASK_ACCEPT",
+		3: "TASK_SCHEDULE",
+		4: "TASK_UNSCHEDULE",
+		5: "TASK_LIST_DEAD",
+		6: "TASK_RESEND",
+		7: "TASK_DISCARD",
+	}
+	Errand_Task_value = map[string]int32{
+		"TASK_UNSPECIFIED": 0,
+		"TASK_DELIVER":     1,
+		"TASK_ACCEPT":      2,
+		"TASK_SCHEDULE":    3,
+		"TASK_UNSCHEDULE":  4,
+		"TASK_LIST_DEAD":   5,
+		"TASK_RESEND":      6,
+		"TASK_DISCARD":     7,
+	}
+)
+
+func (x Errand_Task) Enum() *Errand_Task {
+	p := new(Errand_Task)
+	*p = x
+	return p
+}
+
+func (x Errand_Task) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Errand_Task) Descriptor() protoreflect.EnumDescriptor {
+	return file_cajun_link_v1_link_proto_enumTypes[0].Descriptor()
+}
+
+func (Errand_Task) Type() protoreflect.EnumType {
+	return &file_cajun_link_v1_link_proto_enumTypes[0]
+}
+
+func (x Errand_Task) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Errand_Task.Descriptor instead.
+func (Errand_Task) EnumDescriptor() ([]byte, []int) {
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{5, 0}
+}
+
 // ExchangeRequest is a batch from the node that dialed.
 type ExchangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -343,7 +411,13 @@ type Request struct {
 	Headers []*Header `protobuf:"bytes,15,rep,name=headers,proto3" json:"headers,omitempty"`
 	Payload []byte    `protobuf:"bytes,16,opt,name=payload,proto3" json:"payload,omitempty"`
 	// Whether an earlier attempt of this call may have reached an owner.
-	Repeat        bool `protobuf:"varint,17,opt,name=repeat,proto3" json:"repeat,omitempty"`
+	Repeat bool `protobuf:"varint,17,opt,name=repeat,proto3" json:"repeat,omitempty"`
+	// Tells calls apart that share a number: those that one turn makes.
+	CallPart uint64 `protobuf:"varint,18,opt,name=call_part,json=callPart,proto3" json:"call_part,omitempty"`
+	// How many durable one-way calls led to this call.
+	Hops uint32 `protobuf:"varint,19,opt,name=hops,proto3" json:"hops,omitempty"`
+	// What the actor's owner is to do, when that is not to run the method.
+	Errand        *Errand `protobuf:"bytes,20,opt,name=errand,proto3" json:"errand,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -497,6 +571,106 @@ func (x *Request) GetRepeat() bool {
 	return false
 }
 
+func (x *Request) GetCallPart() uint64 {
+	if x != nil {
+		return x.CallPart
+	}
+	return 0
+}
+
+func (x *Request) GetHops() uint32 {
+	if x != nil {
+		return x.Hops
+	}
+	return 0
+}
+
+func (x *Request) GetErrand() *Errand {
+	if x != nil {
+		return x.Errand
+	}
+	return nil
+}
+
+// Errand is a request to an actor's owner about durable messages.
+type Errand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  Errand_Task            `protobuf:"varint,1,opt,name=task,proto3,enum=cajun.link.v1.Errand_Task" json:"task,omitempty"`
+	// The name of a timer.
+	Name       string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	AfterNanos int64  `protobuf:"varint,3,opt,name=after_nanos,json=afterNanos,proto3" json:"after_nanos,omitempty"`
+	EveryNanos int64  `protobuf:"varint,4,opt,name=every_nanos,json=everyNanos,proto3" json:"every_nanos,omitempty"`
+	// The number of a dead letter.
+	Sequence      uint64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Errand) Reset() {
+	*x = Errand{}
+	mi := &file_cajun_link_v1_link_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Errand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Errand) ProtoMessage() {}
+
+func (x *Errand) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_link_v1_link_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Errand.ProtoReflect.Descriptor instead.
+func (*Errand) Descriptor() ([]byte, []int) {
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Errand) GetTask() Errand_Task {
+	if x != nil {
+		return x.Task
+	}
+	return Errand_TASK_UNSPECIFIED
+}
+
+func (x *Errand) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Errand) GetAfterNanos() int64 {
+	if x != nil {
+		return x.AfterNanos
+	}
+	return 0
+}
+
+func (x *Errand) GetEveryNanos() int64 {
+	if x != nil {
+		return x.EveryNanos
+	}
+	return 0
+}
+
+func (x *Errand) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // Response answers the request with the same id.
 type Response struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -519,7 +693,7 @@ type Response struct {
 
 func (x *Response) Reset() {
 	*x = Response{}
-	mi := &file_cajun_link_v1_link_proto_msgTypes[5]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +705,7 @@ func (x *Response) String() string {
 func (*Response) ProtoMessage() {}
 
 func (x *Response) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_link_v1_link_proto_msgTypes[5]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +718,7 @@ func (x *Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Response.ProtoReflect.Descriptor instead.
 func (*Response) Descriptor() ([]byte, []int) {
-	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{5}
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Response) GetId() uint64 {
@@ -623,7 +797,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_cajun_link_v1_link_proto_msgTypes[6]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +809,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_link_v1_link_proto_msgTypes[6]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +822,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{6}
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Redirect) GetOwner() string {
@@ -682,7 +856,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_cajun_link_v1_link_proto_msgTypes[7]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +868,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_link_v1_link_proto_msgTypes[7]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +881,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{7}
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Cancel) GetId() uint64 {
@@ -727,7 +901,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_cajun_link_v1_link_proto_msgTypes[8]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +913,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_link_v1_link_proto_msgTypes[8]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +926,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{8}
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Header) GetKey() string {
@@ -779,7 +953,7 @@ type Detail struct {
 
 func (x *Detail) Reset() {
 	*x = Detail{}
-	mi := &file_cajun_link_v1_link_proto_msgTypes[9]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +965,7 @@ func (x *Detail) String() string {
 func (*Detail) ProtoMessage() {}
 
 func (x *Detail) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_link_v1_link_proto_msgTypes[9]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +978,7 @@ func (x *Detail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detail.ProtoReflect.Descriptor instead.
 func (*Detail) Descriptor() ([]byte, []int) {
-	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{9}
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Detail) GetType() string {
@@ -843,7 +1017,7 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\arequest\x18\x01 \x01(\v2\x16.cajun.link.v1.RequestH\x00R\arequest\x125\n" +
 	"\bresponse\x18\x02 \x01(\v2\x17.cajun.link.v1.ResponseH\x00R\bresponse\x12/\n" +
 	"\x06cancel\x18\x03 \x01(\v2\x15.cajun.link.v1.CancelH\x00R\x06cancelB\x06\n" +
-	"\x04body\"\xd1\x03\n" +
+	"\x04body\"\xb1\x04\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x10\n" +
@@ -862,7 +1036,27 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\x05chain\x18\x0e \x03(\tR\x05chain\x12/\n" +
 	"\aheaders\x18\x0f \x03(\v2\x15.cajun.link.v1.HeaderR\aheaders\x12\x18\n" +
 	"\apayload\x18\x10 \x01(\fR\apayload\x12\x16\n" +
-	"\x06repeat\x18\x11 \x01(\bR\x06repeat\"\xa5\x02\n" +
+	"\x06repeat\x18\x11 \x01(\bR\x06repeat\x12\x1b\n" +
+	"\tcall_part\x18\x12 \x01(\x04R\bcallPart\x12\x12\n" +
+	"\x04hops\x18\x13 \x01(\rR\x04hops\x12-\n" +
+	"\x06errand\x18\x14 \x01(\v2\x15.cajun.link.v1.ErrandR\x06errand\"\xcb\x02\n" +
+	"\x06Errand\x12.\n" +
+	"\x04task\x18\x01 \x01(\x0e2\x1a.cajun.link.v1.Errand.TaskR\x04task\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
+	"\vafter_nanos\x18\x03 \x01(\x03R\n" +
+	"afterNanos\x12\x1f\n" +
+	"\vevery_nanos\x18\x04 \x01(\x03R\n" +
+	"everyNanos\x12\x1a\n" +
+	"\bsequence\x18\x05 \x01(\x04R\bsequence\"\x9e\x01\n" +
+	"\x04Task\x12\x14\n" +
+	"\x10TASK_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fTASK_DELIVER\x10\x01\x12\x0f\n" +
+	"\vTASK_ACCEPT\x10\x02\x12\x11\n" +
+	"\rTASK_SCHEDULE\x10\x03\x12\x13\n" +
+	"\x0fTASK_UNSCHEDULE\x10\x04\x12\x12\n" +
+	"\x0eTASK_LIST_DEAD\x10\x05\x12\x0f\n" +
+	"\vTASK_RESEND\x10\x06\x12\x10\n" +
+	"\fTASK_DISCARD\x10\a\"\xa5\x02\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
@@ -900,37 +1094,42 @@ func file_cajun_link_v1_link_proto_rawDescGZIP() []byte {
 	return file_cajun_link_v1_link_proto_rawDescData
 }
 
-var file_cajun_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_cajun_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_cajun_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_cajun_link_v1_link_proto_goTypes = []any{
-	(*ExchangeRequest)(nil),  // 0: cajun.link.v1.ExchangeRequest
-	(*ExchangeResponse)(nil), // 1: cajun.link.v1.ExchangeResponse
-	(*Hello)(nil),            // 2: cajun.link.v1.Hello
-	(*Frame)(nil),            // 3: cajun.link.v1.Frame
-	(*Request)(nil),          // 4: cajun.link.v1.Request
-	(*Response)(nil),         // 5: cajun.link.v1.Response
-	(*Redirect)(nil),         // 6: cajun.link.v1.Redirect
-	(*Cancel)(nil),           // 7: cajun.link.v1.Cancel
-	(*Header)(nil),           // 8: cajun.link.v1.Header
-	(*Detail)(nil),           // 9: cajun.link.v1.Detail
+	(Errand_Task)(0),         // 0: cajun.link.v1.Errand.Task
+	(*ExchangeRequest)(nil),  // 1: cajun.link.v1.ExchangeRequest
+	(*ExchangeResponse)(nil), // 2: cajun.link.v1.ExchangeResponse
+	(*Hello)(nil),            // 3: cajun.link.v1.Hello
+	(*Frame)(nil),            // 4: cajun.link.v1.Frame
+	(*Request)(nil),          // 5: cajun.link.v1.Request
+	(*Errand)(nil),           // 6: cajun.link.v1.Errand
+	(*Response)(nil),         // 7: cajun.link.v1.Response
+	(*Redirect)(nil),         // 8: cajun.link.v1.Redirect
+	(*Cancel)(nil),           // 9: cajun.link.v1.Cancel
+	(*Header)(nil),           // 10: cajun.link.v1.Header
+	(*Detail)(nil),           // 11: cajun.link.v1.Detail
 }
 var file_cajun_link_v1_link_proto_depIdxs = []int32{
-	2,  // 0: cajun.link.v1.ExchangeRequest.hello:type_name -> cajun.link.v1.Hello
-	3,  // 1: cajun.link.v1.ExchangeRequest.frames:type_name -> cajun.link.v1.Frame
-	2,  // 2: cajun.link.v1.ExchangeResponse.hello:type_name -> cajun.link.v1.Hello
-	3,  // 3: cajun.link.v1.ExchangeResponse.frames:type_name -> cajun.link.v1.Frame
-	4,  // 4: cajun.link.v1.Frame.request:type_name -> cajun.link.v1.Request
-	5,  // 5: cajun.link.v1.Frame.response:type_name -> cajun.link.v1.Response
-	7,  // 6: cajun.link.v1.Frame.cancel:type_name -> cajun.link.v1.Cancel
-	8,  // 7: cajun.link.v1.Request.headers:type_name -> cajun.link.v1.Header
-	9,  // 8: cajun.link.v1.Response.details:type_name -> cajun.link.v1.Detail
-	6,  // 9: cajun.link.v1.Response.redirect:type_name -> cajun.link.v1.Redirect
-	0,  // 10: cajun.link.v1.LinkService.Exchange:input_type -> cajun.link.v1.ExchangeRequest
-	1,  // 11: cajun.link.v1.LinkService.Exchange:output_type -> cajun.link.v1.ExchangeResponse
-	11, // [11:12] is the sub-list for method output_type
-	10, // [10:11] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 0: cajun.link.v1.ExchangeRequest.hello:type_name -> cajun.link.v1.Hello
+	4,  // 1: cajun.link.v1.ExchangeRequest.frames:type_name -> cajun.link.v1.Frame
+	3,  // 2: cajun.link.v1.ExchangeResponse.hello:type_name -> cajun.link.v1.Hello
+	4,  // 3: cajun.link.v1.ExchangeResponse.frames:type_name -> cajun.link.v1.Frame
+	5,  // 4: cajun.link.v1.Frame.request:type_name -> cajun.link.v1.Request
+	7,  // 5: cajun.link.v1.Frame.response:type_name -> cajun.link.v1.Response
+	9,  // 6: cajun.link.v1.Frame.cancel:type_name -> cajun.link.v1.Cancel
+	10, // 7: cajun.link.v1.Request.headers:type_name -> cajun.link.v1.Header
+	6,  // 8: cajun.link.v1.Request.errand:type_name -> cajun.link.v1.Errand
+	0,  // 9: cajun.link.v1.Errand.task:type_name -> cajun.link.v1.Errand.Task
+	11, // 10: cajun.link.v1.Response.details:type_name -> cajun.link.v1.Detail
+	8,  // 11: cajun.link.v1.Response.redirect:type_name -> cajun.link.v1.Redirect
+	1,  // 12: cajun.link.v1.LinkService.Exchange:input_type -> cajun.link.v1.ExchangeRequest
+	2,  // 13: cajun.link.v1.LinkService.Exchange:output_type -> cajun.link.v1.ExchangeResponse
+	13, // [13:14] is the sub-list for method output_type
+	12, // [12:13] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_cajun_link_v1_link_proto_init() }
@@ -948,13 +1147,14 @@ func file_cajun_link_v1_link_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cajun_link_v1_link_proto_rawDesc), len(file_cajun_link_v1_link_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   10,
+			NumEnums:      1,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_cajun_link_v1_link_proto_goTypes,
 		DependencyIndexes: file_cajun_link_v1_link_proto_depIdxs,
+		EnumInfos:         file_cajun_link_v1_link_proto_enumTypes,
 		MessageInfos:      file_cajun_link_v1_link_proto_msgTypes,
 	}.Build()
 	File_cajun_link_v1_link_proto = out.File

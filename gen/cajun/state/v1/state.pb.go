@@ -604,7 +604,9 @@ type Reply struct {
 	// The encoded reply message, when the handler returned one.
 	Payload []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
 	// The handler's own error, when it returned one.
-	Failure       *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Tells calls of one sequence apart.
+	Part          uint64 `protobuf:"varint,5,opt,name=part,proto3" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -667,6 +669,773 @@ func (x *Reply) GetFailure() *Failure {
 	return nil
 }
 
+func (x *Reply) GetPart() uint64 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+// Message is a one-way call that is stored until it has been handled, or a
+// change of a timer on its way to the actor whose timer it is.
+type Message struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whom it is for: the kind's name as the sender knows it, and the key.
+	Kind    string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Key     string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Method  string `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	Payload []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	// As cajun.v1.Delivery.
+	Level   uint32            `protobuf:"varint,5,opt,name=level,proto3" json:"level,omitempty"`
+	Headers map[string]string `protobuf:"bytes,6,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How many durable one-way calls led to this one, itself included.
+	Hops uint32 `protobuf:"varint,7,opt,name=hops,proto3" json:"hops,omitempty"`
+	// What to do at the target, as cajun.link.v1.Errand.Task.
+	Task uint32 `protobuf:"varint,8,opt,name=task,proto3" json:"task,omitempty"`
+	// For timers.
+	Timer      string `protobuf:"bytes,9,opt,name=timer,proto3" json:"timer,omitempty"`
+	DueNanos   int64  `protobuf:"varint,10,opt,name=due_nanos,json=dueNanos,proto3" json:"due_nanos,omitempty"`
+	EveryNanos int64  `protobuf:"varint,11,opt,name=every_nanos,json=everyNanos,proto3" json:"every_nanos,omitempty"`
+	// How many attempts fail before the message is given up, and how long one may
+	// take; 0 is the default.
+	MaxAttempts   uint32 `protobuf:"varint,12,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	TimeoutNanos  int64  `protobuf:"varint,13,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Message) Reset() {
+	*x = Message{}
+	mi := &file_cajun_state_v1_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Message) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Message) ProtoMessage() {}
+
+func (x *Message) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_state_v1_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Message.ProtoReflect.Descriptor instead.
+func (*Message) Descriptor() ([]byte, []int) {
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Message) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Message) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Message) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Message) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *Message) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *Message) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Message) GetHops() uint32 {
+	if x != nil {
+		return x.Hops
+	}
+	return 0
+}
+
+func (x *Message) GetTask() uint32 {
+	if x != nil {
+		return x.Task
+	}
+	return 0
+}
+
+func (x *Message) GetTimer() string {
+	if x != nil {
+		return x.Timer
+	}
+	return ""
+}
+
+func (x *Message) GetDueNanos() int64 {
+	if x != nil {
+		return x.DueNanos
+	}
+	return 0
+}
+
+func (x *Message) GetEveryNanos() int64 {
+	if x != nil {
+		return x.EveryNanos
+	}
+	return 0
+}
+
+func (x *Message) GetMaxAttempts() uint32 {
+	if x != nil {
+		return x.MaxAttempts
+	}
+	return 0
+}
+
+func (x *Message) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
+	}
+	return 0
+}
+
+// Trouble is what is known of a message's failed attempts.
+type Trouble struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Attempts uint32                 `protobuf:"varint,1,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Reason   string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// An attempt may have run.
+	Maybe bool `protobuf:"varint,3,opt,name=maybe,proto3" json:"maybe,omitempty"`
+	// When the next attempt is due, in Unix nanoseconds.
+	RetryNanos    int64 `protobuf:"varint,4,opt,name=retry_nanos,json=retryNanos,proto3" json:"retry_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trouble) Reset() {
+	*x = Trouble{}
+	mi := &file_cajun_state_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trouble) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trouble) ProtoMessage() {}
+
+func (x *Trouble) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_state_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trouble.ProtoReflect.Descriptor instead.
+func (*Trouble) Descriptor() ([]byte, []int) {
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Trouble) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Trouble) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Trouble) GetMaybe() bool {
+	if x != nil {
+		return x.Maybe
+	}
+	return false
+}
+
+func (x *Trouble) GetRetryNanos() int64 {
+	if x != nil {
+		return x.RetryNanos
+	}
+	return 0
+}
+
+// OutboxRow is a message of the actor to another one, beside its record. Its
+// name holds its sequence.
+type OutboxRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Trouble       *Trouble               `protobuf:"bytes,2,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutboxRow) Reset() {
+	*x = OutboxRow{}
+	mi := &file_cajun_state_v1_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutboxRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutboxRow) ProtoMessage() {}
+
+func (x *OutboxRow) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_state_v1_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutboxRow.ProtoReflect.Descriptor instead.
+func (*OutboxRow) Descriptor() ([]byte, []int) {
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OutboxRow) GetMessage() *Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *OutboxRow) GetTrouble() *Trouble {
+	if x != nil {
+		return x.Trouble
+	}
+	return nil
+}
+
+// InboxRow is a message that the actor has accepted and not handled yet. Rows
+// of one sender are handled in order.
+type InboxRow struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Message *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Trouble *Trouble               `protobuf:"bytes,2,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	Sender  string                 `protobuf:"bytes,3,opt,name=sender,proto3" json:"sender,omitempty"`
+	// The call by which it was accepted, as text.
+	CallId        string `protobuf:"bytes,4,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InboxRow) Reset() {
+	*x = InboxRow{}
+	mi := &file_cajun_state_v1_state_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InboxRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InboxRow) ProtoMessage() {}
+
+func (x *InboxRow) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_state_v1_state_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InboxRow.ProtoReflect.Descriptor instead.
+func (*InboxRow) Descriptor() ([]byte, []int) {
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *InboxRow) GetMessage() *Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *InboxRow) GetTrouble() *Trouble {
+	if x != nil {
+		return x.Trouble
+	}
+	return nil
+}
+
+func (x *InboxRow) GetSender() string {
+	if x != nil {
+		return x.Sender
+	}
+	return ""
+}
+
+func (x *InboxRow) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+// TimerRow is a call that the actor gets at a time.
+type TimerRow struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Message *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Trouble *Trouble               `protobuf:"bytes,2,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	// When it is due next, in Unix nanoseconds. The call's ID names this time,
+	// also when the call is late.
+	DueNanos int64 `protobuf:"varint,3,opt,name=due_nanos,json=dueNanos,proto3" json:"due_nanos,omitempty"`
+	// The time between two dues; 0 for a timer that is due once.
+	EveryNanos int64 `protobuf:"varint,4,opt,name=every_nanos,json=everyNanos,proto3" json:"every_nanos,omitempty"`
+	// Tells the timer from others of the same name before and after it.
+	Sequence      uint64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimerRow) Reset() {
+	*x = TimerRow{}
+	mi := &file_cajun_state_v1_state_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimerRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimerRow) ProtoMessage() {}
+
+func (x *TimerRow) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_state_v1_state_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimerRow.ProtoReflect.Descriptor instead.
+func (*TimerRow) Descriptor() ([]byte, []int) {
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TimerRow) GetMessage() *Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *TimerRow) GetTrouble() *Trouble {
+	if x != nil {
+		return x.Trouble
+	}
+	return nil
+}
+
+func (x *TimerRow) GetDueNanos() int64 {
+	if x != nil {
+		return x.DueNanos
+	}
+	return 0
+}
+
+func (x *TimerRow) GetEveryNanos() int64 {
+	if x != nil {
+		return x.EveryNanos
+	}
+	return 0
+}
+
+func (x *TimerRow) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// DeadList is what an actor tells of its dead letters.
+type DeadList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Letters       []*DeadRow             `protobuf:"bytes,1,rep,name=letters,proto3" json:"letters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadList) Reset() {
+	*x = DeadList{}
+	mi := &file_cajun_state_v1_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadList) ProtoMessage() {}
+
+func (x *DeadList) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_state_v1_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadList.ProtoReflect.Descriptor instead.
+func (*DeadList) Descriptor() ([]byte, []int) {
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DeadList) GetLetters() []*DeadRow {
+	if x != nil {
+		return x.Letters
+	}
+	return nil
+}
+
+// DeadRow is a message that was given up.
+type DeadRow struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Message *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Trouble *Trouble               `protobuf:"bytes,2,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	// In Unix milliseconds.
+	Since int64 `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`
+	// The message's place if it is sent again: the outbox, or the inbox with this
+	// sender and ID.
+	Inbox  bool   `protobuf:"varint,4,opt,name=inbox,proto3" json:"inbox,omitempty"`
+	Sender string `protobuf:"bytes,5,opt,name=sender,proto3" json:"sender,omitempty"`
+	CallId string `protobuf:"bytes,6,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Not stored: the name of the row holds it.
+	Sequence      uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadRow) Reset() {
+	*x = DeadRow{}
+	mi := &file_cajun_state_v1_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadRow) ProtoMessage() {}
+
+func (x *DeadRow) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_state_v1_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadRow.ProtoReflect.Descriptor instead.
+func (*DeadRow) Descriptor() ([]byte, []int) {
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DeadRow) GetMessage() *Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *DeadRow) GetTrouble() *Trouble {
+	if x != nil {
+		return x.Trouble
+	}
+	return nil
+}
+
+func (x *DeadRow) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *DeadRow) GetInbox() bool {
+	if x != nil {
+		return x.Inbox
+	}
+	return false
+}
+
+func (x *DeadRow) GetSender() string {
+	if x != nil {
+		return x.Sender
+	}
+	return ""
+}
+
+func (x *DeadRow) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *DeadRow) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// IntentRow is a turn that makes calls to other actors whose effects happen
+// once. It is run again until it is done, whether its caller lives or not.
+type IntentRow struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Sequence     uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Method       string                 `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	Payload      []byte                 `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	Level        uint32                 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
+	CallSession  string                 `protobuf:"bytes,5,opt,name=call_session,json=callSession,proto3" json:"call_session,omitempty"`
+	CallSequence uint64                 `protobuf:"varint,6,opt,name=call_sequence,json=callSequence,proto3" json:"call_sequence,omitempty"`
+	CallPart     uint64                 `protobuf:"varint,7,opt,name=call_part,json=callPart,proto3" json:"call_part,omitempty"`
+	CallKey      string                 `protobuf:"bytes,8,opt,name=call_key,json=callKey,proto3" json:"call_key,omitempty"`
+	Watermark    uint64                 `protobuf:"varint,9,opt,name=watermark,proto3" json:"watermark,omitempty"`
+	RequestHash  []byte                 `protobuf:"bytes,10,opt,name=request_hash,json=requestHash,proto3" json:"request_hash,omitempty"`
+	Chain        []string               `protobuf:"bytes,11,rep,name=chain,proto3" json:"chain,omitempty"`
+	Headers      map[string]string      `protobuf:"bytes,12,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Hops         uint32                 `protobuf:"varint,13,opt,name=hops,proto3" json:"hops,omitempty"`
+	Peer         string                 `protobuf:"bytes,14,opt,name=peer,proto3" json:"peer,omitempty"`
+	// As cajun.link.v1.Errand.Task.
+	Task uint32 `protobuf:"varint,15,opt,name=task,proto3" json:"task,omitempty"`
+	// The actor's own message or timer that the turn is for.
+	Inbox         uint64 `protobuf:"varint,16,opt,name=inbox,proto3" json:"inbox,omitempty"`
+	Timer         string `protobuf:"bytes,17,opt,name=timer,proto3" json:"timer,omitempty"`
+	CallId        string `protobuf:"bytes,18,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	DueNanos      int64  `protobuf:"varint,19,opt,name=due_nanos,json=dueNanos,proto3" json:"due_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IntentRow) Reset() {
+	*x = IntentRow{}
+	mi := &file_cajun_state_v1_state_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IntentRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IntentRow) ProtoMessage() {}
+
+func (x *IntentRow) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_state_v1_state_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IntentRow.ProtoReflect.Descriptor instead.
+func (*IntentRow) Descriptor() ([]byte, []int) {
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *IntentRow) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *IntentRow) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *IntentRow) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *IntentRow) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *IntentRow) GetCallSession() string {
+	if x != nil {
+		return x.CallSession
+	}
+	return ""
+}
+
+func (x *IntentRow) GetCallSequence() uint64 {
+	if x != nil {
+		return x.CallSequence
+	}
+	return 0
+}
+
+func (x *IntentRow) GetCallPart() uint64 {
+	if x != nil {
+		return x.CallPart
+	}
+	return 0
+}
+
+func (x *IntentRow) GetCallKey() string {
+	if x != nil {
+		return x.CallKey
+	}
+	return ""
+}
+
+func (x *IntentRow) GetWatermark() uint64 {
+	if x != nil {
+		return x.Watermark
+	}
+	return 0
+}
+
+func (x *IntentRow) GetRequestHash() []byte {
+	if x != nil {
+		return x.RequestHash
+	}
+	return nil
+}
+
+func (x *IntentRow) GetChain() []string {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+func (x *IntentRow) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *IntentRow) GetHops() uint32 {
+	if x != nil {
+		return x.Hops
+	}
+	return 0
+}
+
+func (x *IntentRow) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *IntentRow) GetTask() uint32 {
+	if x != nil {
+		return x.Task
+	}
+	return 0
+}
+
+func (x *IntentRow) GetInbox() uint64 {
+	if x != nil {
+		return x.Inbox
+	}
+	return 0
+}
+
+func (x *IntentRow) GetTimer() string {
+	if x != nil {
+		return x.Timer
+	}
+	return ""
+}
+
+func (x *IntentRow) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *IntentRow) GetDueNanos() int64 {
+	if x != nil {
+		return x.DueNanos
+	}
+	return 0
+}
+
 // Failure is an error that a handler answered with.
 type Failure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -680,7 +1449,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_cajun_state_v1_state_proto_msgTypes[8]
+	mi := &file_cajun_state_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +1461,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_state_v1_state_proto_msgTypes[8]
+	mi := &file_cajun_state_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +1474,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Failure) GetCode() uint32 {
@@ -747,7 +1516,7 @@ type Detail struct {
 
 func (x *Detail) Reset() {
 	*x = Detail{}
-	mi := &file_cajun_state_v1_state_proto_msgTypes[9]
+	mi := &file_cajun_state_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +1528,7 @@ func (x *Detail) String() string {
 func (*Detail) ProtoMessage() {}
 
 func (x *Detail) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_state_v1_state_proto_msgTypes[9]
+	mi := &file_cajun_state_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +1541,7 @@ func (x *Detail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detail.ProtoReflect.Descriptor instead.
 func (*Detail) Descriptor() ([]byte, []int) {
-	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_cajun_state_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Detail) GetType() string {
@@ -826,12 +1595,87 @@ const file_cajun_state_v1_state_proto_rawDesc = "" +
 	"\areplies\x18\x02 \x03(\v2\x15.cajun.state.v1.ReplyR\areplies\"O\n" +
 	"\x06KeyRow\x12+\n" +
 	"\x05reply\x18\x01 \x01(\v2\x15.cajun.state.v1.ReplyR\x05reply\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\x93\x01\n" +
+	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\xa7\x01\n" +
 	"\x05Reply\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12!\n" +
 	"\frequest_hash\x18\x02 \x01(\fR\vrequestHash\x12\x18\n" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x121\n" +
-	"\afailure\x18\x04 \x01(\v2\x17.cajun.state.v1.FailureR\afailure\"\x8e\x01\n" +
+	"\afailure\x18\x04 \x01(\v2\x17.cajun.state.v1.FailureR\afailure\x12\x12\n" +
+	"\x04part\x18\x05 \x01(\x04R\x04part\"\xb7\x03\n" +
+	"\aMessage\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x16\n" +
+	"\x06method\x18\x03 \x01(\tR\x06method\x12\x18\n" +
+	"\apayload\x18\x04 \x01(\fR\apayload\x12\x14\n" +
+	"\x05level\x18\x05 \x01(\rR\x05level\x12>\n" +
+	"\aheaders\x18\x06 \x03(\v2$.cajun.state.v1.Message.HeadersEntryR\aheaders\x12\x12\n" +
+	"\x04hops\x18\a \x01(\rR\x04hops\x12\x12\n" +
+	"\x04task\x18\b \x01(\rR\x04task\x12\x14\n" +
+	"\x05timer\x18\t \x01(\tR\x05timer\x12\x1b\n" +
+	"\tdue_nanos\x18\n" +
+	" \x01(\x03R\bdueNanos\x12\x1f\n" +
+	"\vevery_nanos\x18\v \x01(\x03R\n" +
+	"everyNanos\x12!\n" +
+	"\fmax_attempts\x18\f \x01(\rR\vmaxAttempts\x12#\n" +
+	"\rtimeout_nanos\x18\r \x01(\x03R\ftimeoutNanos\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"t\n" +
+	"\aTrouble\x12\x1a\n" +
+	"\battempts\x18\x01 \x01(\rR\battempts\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05maybe\x18\x03 \x01(\bR\x05maybe\x12\x1f\n" +
+	"\vretry_nanos\x18\x04 \x01(\x03R\n" +
+	"retryNanos\"q\n" +
+	"\tOutboxRow\x121\n" +
+	"\amessage\x18\x01 \x01(\v2\x17.cajun.state.v1.MessageR\amessage\x121\n" +
+	"\atrouble\x18\x02 \x01(\v2\x17.cajun.state.v1.TroubleR\atrouble\"\xa1\x01\n" +
+	"\bInboxRow\x121\n" +
+	"\amessage\x18\x01 \x01(\v2\x17.cajun.state.v1.MessageR\amessage\x121\n" +
+	"\atrouble\x18\x02 \x01(\v2\x17.cajun.state.v1.TroubleR\atrouble\x12\x16\n" +
+	"\x06sender\x18\x03 \x01(\tR\x06sender\x12\x17\n" +
+	"\acall_id\x18\x04 \x01(\tR\x06callId\"\xca\x01\n" +
+	"\bTimerRow\x121\n" +
+	"\amessage\x18\x01 \x01(\v2\x17.cajun.state.v1.MessageR\amessage\x121\n" +
+	"\atrouble\x18\x02 \x01(\v2\x17.cajun.state.v1.TroubleR\atrouble\x12\x1b\n" +
+	"\tdue_nanos\x18\x03 \x01(\x03R\bdueNanos\x12\x1f\n" +
+	"\vevery_nanos\x18\x04 \x01(\x03R\n" +
+	"everyNanos\x12\x1a\n" +
+	"\bsequence\x18\x05 \x01(\x04R\bsequence\"=\n" +
+	"\bDeadList\x121\n" +
+	"\aletters\x18\x01 \x03(\v2\x17.cajun.state.v1.DeadRowR\aletters\"\xe8\x01\n" +
+	"\aDeadRow\x121\n" +
+	"\amessage\x18\x01 \x01(\v2\x17.cajun.state.v1.MessageR\amessage\x121\n" +
+	"\atrouble\x18\x02 \x01(\v2\x17.cajun.state.v1.TroubleR\atrouble\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\x03R\x05since\x12\x14\n" +
+	"\x05inbox\x18\x04 \x01(\bR\x05inbox\x12\x16\n" +
+	"\x06sender\x18\x05 \x01(\tR\x06sender\x12\x17\n" +
+	"\acall_id\x18\x06 \x01(\tR\x06callId\x12\x1a\n" +
+	"\bsequence\x18\a \x01(\x04R\bsequence\"\xe2\x04\n" +
+	"\tIntentRow\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\x12!\n" +
+	"\fcall_session\x18\x05 \x01(\tR\vcallSession\x12#\n" +
+	"\rcall_sequence\x18\x06 \x01(\x04R\fcallSequence\x12\x1b\n" +
+	"\tcall_part\x18\a \x01(\x04R\bcallPart\x12\x19\n" +
+	"\bcall_key\x18\b \x01(\tR\acallKey\x12\x1c\n" +
+	"\twatermark\x18\t \x01(\x04R\twatermark\x12!\n" +
+	"\frequest_hash\x18\n" +
+	" \x01(\fR\vrequestHash\x12\x14\n" +
+	"\x05chain\x18\v \x03(\tR\x05chain\x12@\n" +
+	"\aheaders\x18\f \x03(\v2&.cajun.state.v1.IntentRow.HeadersEntryR\aheaders\x12\x12\n" +
+	"\x04hops\x18\r \x01(\rR\x04hops\x12\x12\n" +
+	"\x04peer\x18\x0e \x01(\tR\x04peer\x12\x12\n" +
+	"\x04task\x18\x0f \x01(\rR\x04task\x12\x14\n" +
+	"\x05inbox\x18\x10 \x01(\x04R\x05inbox\x12\x14\n" +
+	"\x05timer\x18\x11 \x01(\tR\x05timer\x12\x17\n" +
+	"\acall_id\x18\x12 \x01(\tR\x06callId\x12\x1b\n" +
+	"\tdue_nanos\x18\x13 \x01(\x03R\bdueNanos\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\x01\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x120\n" +
@@ -864,7 +1708,7 @@ func file_cajun_state_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_cajun_state_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cajun_state_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_cajun_state_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_cajun_state_v1_state_proto_goTypes = []any{
 	(MemberPhase)(0),    // 0: cajun.state.v1.MemberPhase
 	(ShardPhase)(0),     // 1: cajun.state.v1.ShardPhase
@@ -876,8 +1720,18 @@ var file_cajun_state_v1_state_proto_goTypes = []any{
 	(*CallerRow)(nil),   // 7: cajun.state.v1.CallerRow
 	(*KeyRow)(nil),      // 8: cajun.state.v1.KeyRow
 	(*Reply)(nil),       // 9: cajun.state.v1.Reply
-	(*Failure)(nil),     // 10: cajun.state.v1.Failure
-	(*Detail)(nil),      // 11: cajun.state.v1.Detail
+	(*Message)(nil),     // 10: cajun.state.v1.Message
+	(*Trouble)(nil),     // 11: cajun.state.v1.Trouble
+	(*OutboxRow)(nil),   // 12: cajun.state.v1.OutboxRow
+	(*InboxRow)(nil),    // 13: cajun.state.v1.InboxRow
+	(*TimerRow)(nil),    // 14: cajun.state.v1.TimerRow
+	(*DeadList)(nil),    // 15: cajun.state.v1.DeadList
+	(*DeadRow)(nil),     // 16: cajun.state.v1.DeadRow
+	(*IntentRow)(nil),   // 17: cajun.state.v1.IntentRow
+	(*Failure)(nil),     // 18: cajun.state.v1.Failure
+	(*Detail)(nil),      // 19: cajun.state.v1.Detail
+	nil,                 // 20: cajun.state.v1.Message.HeadersEntry
+	nil,                 // 21: cajun.state.v1.IntentRow.HeadersEntry
 }
 var file_cajun_state_v1_state_proto_depIdxs = []int32{
 	3,  // 0: cajun.state.v1.Member.kinds:type_name -> cajun.state.v1.HostedKind
@@ -885,13 +1739,24 @@ var file_cajun_state_v1_state_proto_depIdxs = []int32{
 	1,  // 2: cajun.state.v1.Shard.phase:type_name -> cajun.state.v1.ShardPhase
 	9,  // 3: cajun.state.v1.CallerRow.replies:type_name -> cajun.state.v1.Reply
 	9,  // 4: cajun.state.v1.KeyRow.reply:type_name -> cajun.state.v1.Reply
-	10, // 5: cajun.state.v1.Reply.failure:type_name -> cajun.state.v1.Failure
-	11, // 6: cajun.state.v1.Failure.details:type_name -> cajun.state.v1.Detail
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	18, // 5: cajun.state.v1.Reply.failure:type_name -> cajun.state.v1.Failure
+	20, // 6: cajun.state.v1.Message.headers:type_name -> cajun.state.v1.Message.HeadersEntry
+	10, // 7: cajun.state.v1.OutboxRow.message:type_name -> cajun.state.v1.Message
+	11, // 8: cajun.state.v1.OutboxRow.trouble:type_name -> cajun.state.v1.Trouble
+	10, // 9: cajun.state.v1.InboxRow.message:type_name -> cajun.state.v1.Message
+	11, // 10: cajun.state.v1.InboxRow.trouble:type_name -> cajun.state.v1.Trouble
+	10, // 11: cajun.state.v1.TimerRow.message:type_name -> cajun.state.v1.Message
+	11, // 12: cajun.state.v1.TimerRow.trouble:type_name -> cajun.state.v1.Trouble
+	16, // 13: cajun.state.v1.DeadList.letters:type_name -> cajun.state.v1.DeadRow
+	10, // 14: cajun.state.v1.DeadRow.message:type_name -> cajun.state.v1.Message
+	11, // 15: cajun.state.v1.DeadRow.trouble:type_name -> cajun.state.v1.Trouble
+	21, // 16: cajun.state.v1.IntentRow.headers:type_name -> cajun.state.v1.IntentRow.HeadersEntry
+	19, // 17: cajun.state.v1.Failure.details:type_name -> cajun.state.v1.Detail
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_cajun_state_v1_state_proto_init() }
@@ -905,7 +1770,7 @@ func file_cajun_state_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cajun_state_v1_state_proto_rawDesc), len(file_cajun_state_v1_state_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   10,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

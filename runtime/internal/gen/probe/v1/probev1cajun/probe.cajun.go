@@ -67,6 +67,24 @@ type Counter interface {
 	// accepted. After a failure the handler may run all the same;
 	// [cajun.OutcomeOf] tells what is known.
 	Note(context.Context, *probev1.AddRequest) error
+
+	// NoteSure is the method probe.v1.Counter.NoteSure.
+	//
+	// Delivery: one-way, at least once. A nil error means that the message was
+	// durably accepted; for a handler that calls, it is so once its own turn is
+	// committed. The handler then runs at least once, whichever node fails. After
+	// a failure the message may have been accepted; [cajun.OutcomeOf] tells what
+	// is known.
+	NoteSure(context.Context, *probev1.AddRequest) error
+
+	// NoteOnce is the method probe.v1.Counter.NoteOnce.
+	//
+	// Delivery: one-way, exactly once. A nil error means that the message was
+	// durably accepted; for a handler that calls, it is so once its own turn is
+	// committed. Its effects on the state are then committed once, whichever node
+	// fails; the handler itself may run again. After a failure the message may
+	// have been accepted; [cajun.OutcomeOf] tells what is known.
+	NoteOnce(context.Context, *probev1.AddRequest) error
 }
 
 // HostCounter makes a node host Counter. Each activation of an actor calls
@@ -80,6 +98,8 @@ func HostCounter[A Counter](spawn func(*cajun.Self, *probev1.CounterState) (A, e
 		cajun.Handle(counter_AddOnce, A.AddOnce),
 		cajun.Handle(counter_Get, A.Get),
 		cajun.HandleOneWay(counter_Note, A.Note),
+		cajun.HandleOneWay(counter_NoteSure, A.NoteSure),
+		cajun.HandleOneWay(counter_NoteOnce, A.NoteOnce),
 	)
 }
 
@@ -124,6 +144,16 @@ func (p CounterPid) Note(ctx context.Context, req *probev1.AddRequest) error {
 	return counter_Note.Send(ctx, p.Pid, req)
 }
 
+// NoteSure calls the actor's NoteSure, at least once; see [Counter.NoteSure].
+func (p CounterPid) NoteSure(ctx context.Context, req *probev1.AddRequest) error {
+	return counter_NoteSure.Send(ctx, p.Pid, req)
+}
+
+// NoteOnce calls the actor's NoteOnce, exactly once; see [Counter.NoteOnce].
+func (p CounterPid) NoteOnce(ctx context.Context, req *probev1.AddRequest) error {
+	return counter_NoteOnce.Send(ctx, p.Pid, req)
+}
+
 // UnimplementedCounter answers every method with the code unimplemented. A
 // type that embeds it satisfies [Counter] before it has all methods, also when
 // the service gets new ones.
@@ -149,6 +179,14 @@ func (UnimplementedCounter) Note(context.Context, *probev1.AddRequest) error {
 	return cajun.Unimplemented(CounterKind, "Note")
 }
 
+func (UnimplementedCounter) NoteSure(context.Context, *probev1.AddRequest) error {
+	return cajun.Unimplemented(CounterKind, "NoteSure")
+}
+
+func (UnimplementedCounter) NoteOnce(context.Context, *probev1.AddRequest) error {
+	return cajun.Unimplemented(CounterKind, "NoteOnce")
+}
+
 // What probe/v1/probe.proto declares of Counter and its methods.
 var (
 	counterKind = &cajun.Kind{
@@ -157,11 +195,16 @@ var (
 		MailboxCapacity: 4,
 		Shards:          64,
 	}
-	counter_Add     = cajun.NewMethod[*probev1.AddRequest, *probev1.AddReply](counterKind, "Add", cajun.MethodOptions{})
-	counter_AddSure = cajun.NewMethod[*probev1.AddRequest, *probev1.AddReply](counterKind, "AddSure", cajun.MethodOptions{Delivery: guarantee.AtLeastOnce})
-	counter_AddOnce = cajun.NewMethod[*probev1.AddRequest, *probev1.AddReply](counterKind, "AddOnce", cajun.MethodOptions{Delivery: guarantee.ExactlyOnce})
-	counter_Get     = cajun.NewMethod[*probev1.GetRequest, *probev1.AddReply](counterKind, "Get", cajun.MethodOptions{NoSideEffects: true})
-	counter_Note    = cajun.NewOneWay[*probev1.AddRequest](counterKind, "Note", cajun.MethodOptions{})
+	counter_Add      = cajun.NewMethod[*probev1.AddRequest, *probev1.AddReply](counterKind, "Add", cajun.MethodOptions{})
+	counter_AddSure  = cajun.NewMethod[*probev1.AddRequest, *probev1.AddReply](counterKind, "AddSure", cajun.MethodOptions{Delivery: guarantee.AtLeastOnce})
+	counter_AddOnce  = cajun.NewMethod[*probev1.AddRequest, *probev1.AddReply](counterKind, "AddOnce", cajun.MethodOptions{Delivery: guarantee.ExactlyOnce})
+	counter_Get      = cajun.NewMethod[*probev1.GetRequest, *probev1.AddReply](counterKind, "Get", cajun.MethodOptions{NoSideEffects: true})
+	counter_Note     = cajun.NewOneWay[*probev1.AddRequest](counterKind, "Note", cajun.MethodOptions{})
+	counter_NoteSure = cajun.NewOneWay[*probev1.AddRequest](counterKind, "NoteSure", cajun.MethodOptions{
+		Delivery: guarantee.AtLeastOnce,
+		Retry:    guarantee.RetryPolicy{MaxAttempts: 3},
+	})
+	counter_NoteOnce = cajun.NewOneWay[*probev1.AddRequest](counterKind, "NoteOnce", cajun.MethodOptions{Delivery: guarantee.ExactlyOnce})
 )
 
 // EchoKind is the full name of the service Echo.

@@ -1,0 +1,259 @@
+package cajun
+
+import (
+	"context"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	statev1 "github.com/cajun-go/cajun/gen/cajun/state/v1"
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/journal"
+	"github.com/cajun-go/cajun/link"
+)
+
+// maxPanics is how many runs of a turn with an intent may panic, or end with
+// something that cannot be stored, before the turn is answered with that.
+const maxPanics = 5
+
+// intentPause shapes the pauses before a turn is run again.
+var intentPause = guarantee.RetryPolicy{InitialBackoff: 20 * time.Millisecond, MaxBackoff: 5 * time.Second}
+
+// intend prepares a call of a handler whose effect is to happen once, or at
+// least once, together with those of its turn: whoever owns the actor brings
+// the turn to its end, whether its caller lives or not.
+func (t *turnContext) intend(ctx context.Context, o *outgoing) *failure {
+	a := t.call.activation
+	e := t.effects()
+	if e == nil {
+		return turnIsOver()
+	}
+	p := a.shard.post
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if fail := e.needDurable(t, "the call of "+o.spec.path()); fail != nil {
+		return fail
+	}
+	if err := p.ready(o.bounded(ctx)); err != nil {
+		return interrupted(err, guarantee.NotExecuted, "while the actor's node was finding out what the actor's last node has left")
+	}
+	if e.intent == 0 {
+		if fail := a.storeIntent(t, e); fail != nil {
+			return fail
+		}
+	}
+	if o.level == guarantee.ExactlyOnce && o.id.Key == "" {
+		key := partKey{o.actor(), o.spec.name}
+		if e.parts == nil {
+			e.parts = make(map[partKey]uint32)
+		}
+		e.parts[key]++
+		o.id = guarantee.CallID{Session: p.caller, Sequence: e.intent, Part: partOf(o.spec.name, e.parts[key])}
+		o.ledger = &p.ledger
+		p.ledger.enter(o.actor(), e.intent)
+	}
+	e.underway++
+	o.effects = e
+	return nil
+}
+
+// partOf numbers the n-th call of a method within a turn. Two methods whose
+// names have the same hash get the same numbers; the second is then refused, as
+// its arguments are not those of the first.
+func partOf(method string, n uint32) uint64 {
+	h := fnv.New32a()
+	h.Write([]byte(method))
+	return uint64(h.Sum32())<<32 | uint64(n)
+}
+
+// storeIntent stores that the turn has begun, with what the turns before it have
+// changed. e.mu is held.
+func (a *activation) storeIntent(t *turnContext, e *effects) *failure {
+	c, d, p := t.call, e.durable, a.shard.post
+	payload, err := proto.Marshal(c.req)
+	if err != nil {
+		return unreadable(err)
+	}
+	if c.hash != nil {
+		hash, err := journal.RequestHash(c.hashName(), c.req)
+		if err != nil || !slices.Equal(hash, c.hash) {
+			return failedPrecondition("the handler of %s has changed its request before it called another actor, and could not be run again with the same one: copy what you change", c.method.spec.path())
+		}
+	}
+	sequence := p.ledger.hold()
+	row := &statev1.IntentRow{
+		Sequence: sequence, Method: c.method.spec.name, Payload: payload, Level: uint32(c.level),
+		CallSession: c.id.Session, CallSequence: c.id.Sequence, CallPart: c.id.Part, CallKey: c.id.Key, Watermark: c.watermark,
+		RequestHash: c.hash, Chain: c.chain, Headers: c.headers, Hops: c.hops, Peer: c.peer, Task: uint32(c.errand.Task),
+		Inbox: c.own.inbox, Timer: c.own.timer, CallId: c.own.label, DueNanos: c.own.due,
+	}
+	d.batch.mu.Lock()
+	defer d.batch.mu.Unlock()
+	fail := a.stageLocked(d, journal.Turn{State: d.base, Changes: []journal.Change{journal.PutIntent(row)}})
+	if fail == nil {
+		if err = a.settle(d); err != nil {
+			fail = notCommitted(err)
+		}
+	}
+	if fail == nil {
+		e.intent = sequence
+		return nil
+	}
+	if fail.outcome == guarantee.NotCommitted {
+		p.ledger.letGo(sequence)
+	} else {
+		e.intent = sequence // it may be stored; whoever loads the actor next will see
+	}
+	a.lookLater(intentPause.Pause(1, rand.Float64()))
+	f := lost("the call was not made, as it could not be stored that the turn is under way: %s", fail.message)
+	f.outcome, f.retryable = guarantee.NotExecuted, false
+	e.unresolved = true
+	return f
+}
+
+// returned notes that a call under an intent has returned. One that has no
+// answer leaves the turn unresolved: whatever the handler makes of that could be
+// wrong once the call turns out to have happened.
+func (e *effects) returned(o *outgoing, fail *failure) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.underway--
+	if fail != nil && o.carried && fail.outcome != guarantee.Answered {
+		e.unresolved = true
+	}
+}
+
+// openIntent returns the turn that is to be brought to its end before any other,
+// or nil.
+func (a *activation) openIntent() *statev1.IntentRow {
+	d := a.durable
+	if d == nil {
+		return nil
+	}
+	d.batch.mu.Lock()
+	defer d.batch.mu.Unlock()
+	return d.journal.Intent()
+}
+
+// finishIntent runs the turn of the actor's intent until it is done. It reports
+// false when the shard goes to another owner first, who goes on.
+func (a *activation) finishIntent() bool {
+	for run := 1; ; run++ {
+		if a.shard.phase.Load() != shardServing || !a.shard.node.untilActive() {
+			return false
+		}
+		if a.durable != nil && a.durable.isLost() {
+			a.drop()
+		}
+		if a.durable == nil {
+			if fail := a.load(); fail != nil {
+				a.shard.node.logger.Warn("an actor with a turn to finish cannot be loaded", "kind", a.self.kind, "error", fail.message)
+				if !a.shard.sleep(intentPause.Pause(run, rand.Float64())) {
+					return false
+				}
+				continue
+			}
+		}
+		intent := a.openIntent()
+		if intent == nil {
+			a.reruns = 0
+			return true
+		}
+		fail := a.runIntent(intent)
+		if fail == nil {
+			continue // see whether it is stored
+		}
+		a.shard.node.logger.Log(context.Background(), levelOf(run), "a turn that has called other actors is not done yet; it is run again",
+			"kind", a.self.kind, "method", intent.GetMethod(), "runs", run, "error", fail.message)
+		if !a.shard.sleep(intentPause.Pause(run, rand.Float64())) {
+			return false
+		}
+	}
+}
+
+// runIntent runs the turn of an intent once more, and stores what has come of
+// it.
+func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
+	c, fail := a.intentCall(intent)
+	if fail == nil && a.actor == nil {
+		fail = a.activate()
+		if fail == nil {
+			c.turn.effect.durable = a.durable
+		}
+	}
+	if fail != nil {
+		return fail
+	}
+	previous := a.makeCurrent(c)
+	r := a.turn(c)
+	if f := r.fail; f != nil && f.outcome != guarantee.Answered && !f.interrupted && !f.retryable {
+		if a.reruns++; a.reruns >= maxPanics {
+			r = a.giveUpIntent(c, f)
+		}
+	}
+	a.flush()
+	joined := a.retire(c)
+	a.makeCurrent(previous)
+	c.turn.close()
+	if r.fail == nil && (a.durable == nil || a.openIntent() != nil) {
+		r.fail = lost("what the turn has done could not be stored")
+	}
+	a.answerRepeats(joined, r)
+	if r.fail != nil && r.fail.outcome != guarantee.Answered {
+		return r.fail
+	}
+	return nil
+}
+
+// makeCurrent sets the call whose turn runs and returns the one before.
+func (a *activation) makeCurrent(c *call) (previous *call) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	previous, a.current = a.current, c
+	return previous
+}
+
+// intentCall is the call of an intent, as it was when its turn began, but without
+// its caller.
+func (a *activation) intentCall(intent *statev1.IntentRow) (*call, *failure) {
+	h := a.shard.host
+	m, fail := h.methodFor(h.kind.Name, intent.GetMethod(), true, link.TaskCall)
+	if fail != nil {
+		return nil, fail
+	}
+	c := &call{
+		activation: a, method: m, level: guarantee.Level(intent.GetLevel()), watermark: intent.GetWatermark(), hash: intent.GetRequestHash(),
+		id:    guarantee.CallID{Session: intent.GetCallSession(), Sequence: intent.GetCallSequence(), Part: intent.GetCallPart(), Key: intent.GetCallKey()},
+		chain: intent.GetChain(), headers: intent.GetHeaders(), hops: intent.GetHops(), peer: intent.GetPeer(), repeat: true,
+		errand: link.Errand{Task: link.Task(intent.GetTask())},
+		own:    own{inbox: intent.GetInbox(), timer: intent.GetTimer(), due: intent.GetDueNanos(), label: intent.GetCallId()},
+		intent: intent.GetSequence(),
+	}
+	c.turn.call = c
+	c.turn.deadline = time.Now().Add(a.shard.node.config.callTimeout)
+	c.start()
+	c.req = m.newRequest()
+	if err := proto.Unmarshal(intent.GetPayload(), c.req); err != nil {
+		return nil, unreadable(err)
+	}
+	c.turn.effect = &effects{durable: a.durable, intent: c.intent}
+	return c, nil
+}
+
+// giveUpIntent ends a turn that cannot come to its end: its caller is told the
+// failure, for good.
+func (a *activation) giveUpIntent(c *call, fail *failure) result {
+	a.shard.node.logger.Error("a turn that has called other actors fails again and again; it is given up, and what it has done at others stays",
+		"kind", a.self.kind, "method", c.method.spec.name, "call_id", c.idString(), "shard", a.shard.id.Number, "epoch", a.shard.epoch, "error", fail.message)
+	if a.durable == nil {
+		if fail := a.load(); fail != nil {
+			return result{fail: fail}
+		}
+	}
+	answer := *fail
+	answer.outcome = guarantee.Answered
+	return a.commit(c, nil, &answer, &effects{durable: a.durable, intent: c.intent})
+}

@@ -1,0 +1,291 @@
+package cajun
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	statev1 "github.com/cajun-go/cajun/gen/cajun/state/v1"
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/journal"
+	"github.com/cajun-go/cajun/link"
+	"github.com/cajun-go/cajun/placement"
+)
+
+const (
+	// maxCouriers bounds how many messages of a node are on their way at once.
+	maxCouriers = 256
+	// deliveryTimeout bounds one attempt to deliver a message whose method
+	// declares no timeout.
+	deliveryTimeout = 10 * time.Second
+	// DefaultMaxAttempts is how many attempts to handle a durable one-way call
+	// fail before it becomes a dead letter, unless its method's retry options say
+	// otherwise. Attempts that do not reach the actor do not count.
+	DefaultMaxAttempts = 10
+	// crowdedPause is how long a message waits that its receiver has no room to
+	// remember yet.
+	crowdedPause = 5 * time.Millisecond
+)
+
+// deliveryPause shapes the pauses between the attempts to deliver a message.
+var deliveryPause = guarantee.RetryPolicy{InitialBackoff: 100 * time.Millisecond, MaxBackoff: 10 * time.Second}
+
+// laneID names the messages of one actor to another one.
+type laneID struct {
+	from string
+	to   actorID
+}
+
+// lane delivers the messages of one actor to another one in order, one at a
+// time. It owns no goroutine while it waits.
+type lane struct {
+	id    laneID
+	queue []*letter
+	// known are the letters that are not settled, by sequence: those in queue,
+	// and those that were delivered and are still stored.
+	known map[uint64]*letter
+	// busy says that a courier has it, or a timer will hand it to one.
+	busy bool
+	// failures counts the attempts in a row that did not get through.
+	failures int
+}
+
+// letter is a message in a lane.
+type letter struct {
+	sequence uint64
+	message  *statev1.Message
+	trouble  *statev1.Trouble
+	// settled says that the message was delivered or given up, and by what its
+	// row is to be replaced.
+	settled bool
+	change  []journal.Change
+	done    func()
+}
+
+// offer hands stored messages to their lanes. What a lane knows is not taken
+// twice, and what it has settled is settled again: its row is still there.
+func (p *post) offer(from string, outbox []journal.Outgoing) {
+	var again []*letter
+	p.mu.Lock()
+	for _, out := range outbox {
+		to, ok := p.shard.node.addressee(out.Row.GetMessage())
+		if !ok {
+			p.shard.node.logger.Error("a stored message is for a kind that the cluster does not know", "kind", out.Row.GetMessage().GetKind())
+			continue
+		}
+		id := laneID{from, to}
+		l := p.lanes[id]
+		if l == nil {
+			l = &lane{id: id, known: make(map[uint64]*letter)}
+			p.lanes[id] = l
+		}
+		if old := l.known[out.Sequence]; old != nil {
+			if old.settled {
+				again = append(again, old)
+			}
+			continue
+		}
+		letter := &letter{sequence: out.Sequence, message: out.Row.GetMessage(), trouble: out.Row.GetTrouble()}
+		l.known[out.Sequence] = letter
+		l.queue = append(l.queue, letter)
+		p.ledger.enter(to, out.Sequence)
+		p.start(l, 0)
+	}
+	p.mu.Unlock()
+	for _, first := range again {
+		p.shard.settle(from, settlement{first.change, first.done})
+	}
+}
+
+// addressee returns the actor that a stored message is for.
+func (n *Node) addressee(m *statev1.Message) (actorID, bool) {
+	kind, ok := n.table.Kind(m.GetKind())
+	return actorID{kind.Identity, m.GetKey()}, ok
+}
+
+// start has a lane attended to after a pause, unless somebody is at it. p.mu is
+// held.
+func (p *post) start(l *lane, pause time.Duration) {
+	if l.busy || len(l.queue) == 0 || !p.open {
+		return
+	}
+	l.busy = true
+	if pause > 0 {
+		time.AfterFunc(pause, func() { p.shard.node.couriers.add(p, l) })
+		return
+	}
+	p.shard.node.couriers.add(p, l)
+}
+
+// work makes one attempt to deliver the first message of a lane.
+func (p *post) work(l *lane) {
+	if p.shard.phase.Load() != shardServing {
+		return // the next owner goes on
+	}
+	p.mu.Lock()
+	first := l.queue[0]
+	p.mu.Unlock()
+	if !p.ledger.hasRoom(l.id.to, first.sequence) {
+		p.goOn(l, crowdedPause)
+		return
+	}
+	fail := p.deliver(l, first)
+	if p.shard.phase.Load() != shardServing {
+		return
+	}
+	l.failures++
+	switch {
+	case fail == nil:
+		p.settled(l, first, nil)
+	case transient(fail):
+		p.shard.node.logger.Log(context.Background(), levelOf(l.failures), "a message cannot be delivered; trying again",
+			"kind", p.shard.id.Kind, "to", first.message.GetKind(), "method", first.message.GetMethod(), "attempts", l.failures, "error", fail.message)
+		p.goOn(l, deliveryPause.Pause(l.failures, rand.Float64()))
+	default:
+		p.failed(l, first, fail)
+	}
+}
+
+// deliver makes an attempt to deliver a message, with the repeats that its level
+// allows.
+func (p *post) deliver(l *lane, first *letter) *failure {
+	n, m := p.shard.node, first.message
+	kind, ok := n.table.Kind(m.GetKind())
+	if !ok {
+		return unavailable("no node of the cluster has hosted the kind %s", m.GetKind())
+	}
+	o := &outgoing{
+		spec: &methodSpec{kind: &Kind{Name: m.GetKind()}, name: m.GetMethod(), oneWay: true}, key: m.GetKey(),
+		identity: kind.Identity, shard: placement.ShardOf(m.GetKey(), kind.Shards),
+		level: guarantee.Level(m.GetLevel()), id: guarantee.CallID{Session: p.caller, Sequence: first.sequence}, ledger: &p.ledger,
+		headers: m.GetHeaders(), hops: m.GetHops(), errand: link.Errand{Task: link.Task(m.GetTask()), Name: m.GetTimer(), Every: time.Duration(m.GetEveryNanos())},
+		raw: m.GetPayload(), isRaw: true, outcome: guarantee.NotExecuted,
+	}
+	if o.errand.Task != link.TaskDeliver {
+		o.level = guarantee.ExactlyOnce // a late repeat must not set a timer again
+	}
+	if m.GetDueNanos() != 0 {
+		o.errand.After = max(0, time.Until(time.Unix(0, m.GetDueNanos())))
+	}
+	timeout := deliveryTimeout
+	if m.GetTimeoutNanos() > 0 {
+		timeout = time.Duration(m.GetTimeoutNanos())
+	}
+	o.deadline = time.Now().Add(timeout)
+	ctx, cancel := context.WithDeadline(p.shard.ctx, o.deadline)
+	defer cancel()
+	_, fail := n.carry(ctx, o, nil)
+	return fail
+}
+
+// transient reports whether an attempt has failed for a reason that says nothing
+// of the message: it is then tried for as long as that lasts.
+func transient(f *failure) bool {
+	return f.retryable || f.interrupted && f.outcome != guarantee.NotCommitted ||
+		f.code == connect.CodeResourceExhausted && f.outcome == guarantee.NotExecuted
+}
+
+// failed notes that the actor, or its node, has refused a message.
+func (p *post) failed(l *lane, first *letter, fail *failure) {
+	t := troubleAfter(first.trouble, fail)
+	first.trouble = t
+	if exhausted(first.message, t) {
+		p.shard.node.logger.Error("a message is given up; it is a dead letter of its sender now", "kind", p.shard.id.Kind,
+			"to", first.message.GetKind(), "method", first.message.GetMethod(), "attempts", t.GetAttempts(), "error", fail.message)
+		p.settled(l, first, deadRow(first.message, t))
+		return
+	}
+	p.shard.settle(l.id.from, settlement{changes: []journal.Change{journal.PutOutbox(first.sequence, &statev1.OutboxRow{Message: first.message, Trouble: t})}})
+	p.goOn(l, deliveryPause.Pause(int(t.GetAttempts()), rand.Float64()))
+}
+
+// settled has the row of a message removed that was delivered or is dead, and
+// goes on with the next one.
+func (p *post) settled(l *lane, first *letter, dead *statev1.DeadRow) {
+	change := []journal.Change{journal.RemoveOutbox(first.sequence)}
+	if dead != nil {
+		change = append(change, journal.PutDead(first.sequence, dead))
+	}
+	p.mu.Lock()
+	first.settled, first.change = true, change
+	first.done = func() { p.forget(l, first) }
+	l.queue = l.queue[1:]
+	l.failures = 0
+	p.mu.Unlock()
+	p.shard.settle(l.id.from, settlement{change, first.done})
+	p.goOn(l, 0)
+}
+
+// goOn gives a lane back after a step.
+func (p *post) goOn(l *lane, pause time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.busy = false
+	p.start(l, pause)
+	p.tidy(l)
+}
+
+// forget is told that the row of a settled message is gone for good. A dead
+// letter whose attempts may have run keeps its place in the ledger: it may be
+// sent again, and its receiver must still know what became of it.
+func (p *post) forget(l *lane, first *letter) {
+	p.mu.Lock()
+	delete(l.known, first.sequence)
+	p.tidy(l)
+	p.mu.Unlock()
+	if dead := len(first.change) > 1; !dead || !first.trouble.GetMaybe() {
+		p.ledger.end(l.id.to, first.sequence)
+	}
+}
+
+// tidy removes a lane that has nothing to do. p.mu is held.
+func (p *post) tidy(l *lane) {
+	if len(l.known) == 0 && !l.busy && p.lanes[l.id] == l {
+		delete(p.lanes, l.id)
+	}
+}
+
+// couriers are the goroutines of a node that deliver messages: as many as there
+// are lanes with something to do, up to maxCouriers.
+type couriers struct {
+	tasks *tasks
+	mu    sync.Mutex
+	queue []delivery
+	busy  int
+}
+
+// delivery is a lane to be attended to.
+type delivery struct {
+	p *post
+	l *lane
+}
+
+// add has a lane attended to.
+func (c *couriers) add(p *post, l *lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = append(c.queue, delivery{p, l})
+	if c.busy < maxCouriers {
+		c.busy++
+		c.tasks.Go(c.run)
+	}
+}
+
+func (c *couriers) run() {
+	for {
+		c.mu.Lock()
+		if len(c.queue) == 0 {
+			c.busy--
+			c.queue = nil
+			c.mu.Unlock()
+			return
+		}
+		next := c.queue[0]
+		c.queue = c.queue[1:]
+		c.mu.Unlock()
+		next.p.work(next.l)
+	}
+}
