@@ -33,6 +33,8 @@ type items struct {
 	dead   map[uint64]*statev1.DeadRow
 	timers map[string]*statev1.TimerRow
 	intent *statev1.IntentRow
+	// bytes is what the messages take together.
+	bytes int
 	// clock orders the timers by when they need to be seen to. Those that were
 	// changed or removed since are in it, too, with their former times.
 	clock clock
@@ -90,14 +92,14 @@ func (it *items) apply(c Change) {
 	prefix, rest := c.name[:2], c.name[2:]
 	switch prefix {
 	case outboxRow:
-		it.outbox = assign(it.outbox, number(rest), as[*statev1.OutboxRow](c.row))
+		it.outbox = assign(it, it.outbox, number(rest), as[*statev1.OutboxRow](c.row))
 	case inboxRow:
-		it.inbox = assign(it.inbox, number(rest), as[*statev1.InboxRow](c.row))
+		it.inbox = assign(it, it.inbox, number(rest), as[*statev1.InboxRow](c.row))
 	case deadRow:
-		it.dead = assign(it.dead, number(rest), as[*statev1.DeadRow](c.row))
+		it.dead = assign(it, it.dead, number(rest), as[*statev1.DeadRow](c.row))
 	case timerRow:
 		row := as[*statev1.TimerRow](c.row)
-		it.timers = assign(it.timers, rest, row)
+		it.timers = assign(it, it.timers, rest, row)
 		if row != nil {
 			it.clock.add(tick{wake(row), rest})
 		}
@@ -114,17 +116,25 @@ func as[M proto.Message](row proto.Message) (m M) {
 	return m
 }
 
-func assign[K comparable, V comparable](m map[K]V, key K, value V) map[K]V {
-	var none V
-	if value == none {
-		delete(m, key)
-		return m
+// assign puts a row into a table, or removes it when it is nil.
+func assign[K comparable, M interface {
+	comparable
+	proto.Message
+}](it *items, table map[K]M, key K, row M) map[K]M {
+	var none M
+	if old, ok := table[key]; ok {
+		it.bytes -= proto.Size(old)
 	}
-	if m == nil {
-		m = make(map[K]V)
+	if row == none {
+		delete(table, key)
+		return table
 	}
-	m[key] = value
-	return m
+	it.bytes += proto.Size(row)
+	if table == nil {
+		table = make(map[K]M)
+	}
+	table[key] = row
+	return table
 }
 
 func number(name string) uint64 { return binary.BigEndian.Uint64([]byte(name)) }
@@ -270,9 +280,14 @@ func (a *Actor) DeadLetters(yield func(sequence uint64, row *statev1.DeadRow) bo
 // Intent returns the turn that is to be brought to its end, or nil.
 func (a *Actor) Intent() *statev1.IntentRow { return a.items.intent }
 
-// Counts tells how many items of each sort there are.
-func (a *Actor) Counts() (outbox, inbox, timers, dead int) {
-	return len(a.items.outbox), len(a.items.inbox), len(a.items.timers), len(a.items.dead)
+// Counts is how many items of each sort an actor has, and how many bytes they
+// take together.
+type Counts struct{ Outbox, Inbox, Timers, Dead, Bytes int }
+
+// Counts counts the actor's items.
+func (a *Actor) Counts() Counts {
+	it := &a.items
+	return Counts{len(it.outbox), len(it.inbox), len(it.timers), len(it.dead), it.bytes}
 }
 
 // tick is when a timer needs to be seen to.

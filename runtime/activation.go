@@ -45,8 +45,10 @@ type activation struct {
 	// goroutine touches these.
 	actor   any
 	durable *durable
-	// reruns counts the runs of an intent's turn that came to nothing.
-	reruns int
+	// reruns counts the runs in a row of an intent's turn that have failed for
+	// a reason of its own, and lastRun is the latest one's.
+	reruns  int
+	lastRun *failure
 }
 
 func newActivation(s *shard, key string) *activation {

@@ -131,10 +131,8 @@ func (a *activation) attend() {
 	for _, st := range settlements {
 		a.stageOwn(st.changes, st.done)
 	}
-	if a.openIntent() != nil {
-		if !a.finishIntent() {
-			return
-		}
+	if a.hasIntent() && !a.finishIntent() {
+		return
 	}
 	if c := a.nextOwn(); c != nil {
 		if a.takeOwn(c) {
@@ -232,7 +230,7 @@ func (a *activation) takeOwn(c *call) (done bool) {
 	returned := false
 	defer func() {
 		if !returned { // the handler called runtime.Goexit
-			a.forget()
+			a.abandonTurn(c)
 			a.finish(c, result{})
 			a.lookLater(time.Second)
 		}
@@ -286,7 +284,7 @@ func (a *activation) ownFailed(c *call, fail *failure) bool {
 	}
 	d := a.durable
 	d.batch.mu.Lock()
-	_, _, _, dead := d.journal.Counts()
+	dead := d.journal.Counts().Dead
 	inbox, timer := d.journal.InboxRow(c.own.inbox), d.journal.TimerNamed(c.own.timer)
 	d.batch.mu.Unlock()
 	var changes []journal.Change

@@ -26,6 +26,8 @@ type durable struct {
 	// has no state. base is its encoding before the present turn.
 	state proto.Message
 	base  []byte
+	// intent says that a turn is to be brought to its end before any other.
+	intent bool
 	// batch guards journal once the actor is active.
 	batch batch
 }
@@ -56,7 +58,7 @@ func (a *activation) load() *failure {
 			return unavailable("the members cannot be read now, and without them it is not known whose calls the actor has to remember: %v", err).because(err)
 		}
 	}
-	d := &durable{journal: j, base: j.State()}
+	d := &durable{journal: j, base: j.State(), intent: j.Intent() != nil}
 	if newState := a.shard.host.newState; newState != nil {
 		d.state = newState()
 		if err := proto.Unmarshal(d.base, d.state); err != nil {
@@ -66,8 +68,7 @@ func (a *activation) load() *failure {
 	a.durable = d
 	a.shard.post.loaded(a.self.key, j)
 	a.tellVisits(true)
-	_, inbox, timers, _ := j.Counts()
-	if j.Intent() != nil || inbox+timers > 0 {
+	if have := j.Counts(); d.intent || have.Inbox+have.Timers > 0 {
 		a.lookAgain()
 	}
 	return nil
@@ -238,6 +239,7 @@ func (a *activation) turnChanges(c *call, e *effects, fail *failure) (changes []
 	changes = append(changes, e.changes...)
 	if e.intent != 0 {
 		changes = append(changes, journal.RemoveIntent())
+		a.durable.intent = false
 	}
 	return changes
 }

@@ -58,11 +58,16 @@ func (a *activation) errand(c *call) result {
 // errandChanges is what an errand does to the actor's items. then is to be
 // called when that is stored, if it is not nil.
 func (a *activation) errandChanges(c *call, j *journal.Actor) (changes []journal.Change, then func(), fail *failure) {
-	_, inbox, timers, _ := j.Counts()
+	have := j.Counts()
+	if c.errand.Task <= link.TaskSchedule {
+		if fail := a.roomFor(have, proto.Size(c.req)); fail != nil {
+			return nil, nil, fail
+		}
+	}
 	switch c.errand.Task {
 	case link.TaskAccept:
-		if inbox >= MaxInbox {
-			return nil, nil, refuse(connect.CodeResourceExhausted, "%s has %d messages to handle, and no more are taken: call less often, or see DeadLetters for what fails", a.self.kind, inbox)
+		if have.Inbox >= MaxInbox {
+			return nil, nil, refuse(connect.CodeResourceExhausted, "%s has %d messages to handle, and no more are taken: call less often, or see DeadLetters for what fails", a.self.kind, have.Inbox)
 		}
 		m, fail := c.message(a)
 		if fail != nil {
@@ -74,8 +79,8 @@ func (a *activation) errandChanges(c *call, j *journal.Actor) (changes []journal
 		}
 		return []journal.Change{journal.PutInbox(a.shard.post.ledger.next(), row)}, nil, nil
 	case link.TaskSchedule:
-		if j.TimerNamed(c.errand.Name) == nil && timers >= MaxTimers {
-			return nil, nil, refuse(connect.CodeResourceExhausted, "%s has %d timers, and no more are taken", a.self.kind, timers)
+		if j.TimerNamed(c.errand.Name) == nil && have.Timers >= MaxTimers {
+			return nil, nil, refuse(connect.CodeResourceExhausted, "%s has %d timers, and no more are taken", a.self.kind, have.Timers)
 		}
 		m, fail := c.message(a)
 		if fail != nil {

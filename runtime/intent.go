@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
 	statev1 "github.com/cajun-go/cajun/gen/cajun/state/v1"
@@ -99,7 +100,7 @@ func (a *activation) storeIntent(t *turnContext, e *effects) *failure {
 		}
 	}
 	if fail == nil {
-		e.intent = sequence
+		e.intent, d.intent = sequence, true
 		return nil
 	}
 	if fail.outcome == guarantee.NotCommitted {
@@ -114,20 +115,24 @@ func (a *activation) storeIntent(t *turnContext, e *effects) *failure {
 	return f
 }
 
-// returned notes that a call under an intent has returned. One that has no
-// answer leaves the turn unresolved: whatever the handler makes of that could be
-// wrong once the call turns out to have happened.
-func (e *effects) returned(o *outgoing, fail *failure) {
+// returned notes that a call under an intent has returned. One without an answer
+// leaves the turn unresolved: whatever the handler makes of that could be wrong
+// once the call turns out to have happened, or happens when the turn is run again.
+// A refusal that would come again is as good as an answer.
+func (e *effects) returned(o *outgoing) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.underway--
-	if fail != nil && o.carried && fail.outcome != guarantee.Answered {
+	if o.unsettled {
 		e.unresolved = true
 	}
 }
 
-// openIntent returns the turn that is to be brought to its end before any other,
-// or nil.
+// hasIntent reports whether a turn is to be brought to its end before any other.
+// It is asked before every turn, so it takes no lock.
+func (a *activation) hasIntent() bool { return a.durable != nil && a.durable.intent }
+
+// openIntent returns that turn, or nil.
 func (a *activation) openIntent() *statev1.IntentRow {
 	d := a.durable
 	if d == nil {
@@ -159,7 +164,7 @@ func (a *activation) finishIntent() bool {
 		}
 		intent := a.openIntent()
 		if intent == nil {
-			a.reruns = 0
+			a.reruns, a.durable.intent = 0, false
 			return true
 		}
 		fail := a.runIntent(intent)
@@ -188,10 +193,14 @@ func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
 		return fail
 	}
 	previous := a.makeCurrent(c)
-	r := a.turn(c)
-	if f := r.fail; f != nil && f.outcome != guarantee.Answered && !f.interrupted && !f.retryable {
-		if a.reruns++; a.reruns >= maxPanics {
-			r = a.giveUpIntent(c, f)
+	var r result
+	if a.reruns++; a.reruns > maxPanics {
+		r = a.giveUpIntent(c, a.lastRun)
+	} else {
+		a.lastRun = refuse(connect.CodeInternal, "the handler of %s has ended its goroutine instead of returning", c.method.spec.path())
+		r = a.turn(c)
+		if a.lastRun = r.fail; r.fail == nil || transient(r.fail) {
+			a.reruns = 0
 		}
 	}
 	a.flush()

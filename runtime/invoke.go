@@ -74,8 +74,10 @@ type outgoing struct {
 	// raw is the encoded request of a message that was stored.
 	raw   []byte
 	isRaw bool
-	// effects are those of the turn that makes the call under its intent.
-	effects *effects
+	// effects are those of the turn that makes the call under its intent, and
+	// unsettled says that it is not known what the actor has to say.
+	effects   *effects
+	unsettled bool
 	// carried says that the call got past the interceptors, and authored is the
 	// error that they were told then.
 	carried  bool
@@ -112,13 +114,7 @@ func invokeErrand(ctx context.Context, p Pid, spec *methodSpec, req proto.Messag
 		return nil, fail.err()
 	}
 	if o.effects != nil {
-		var fail *failure
-		defer func() { o.effects.returned(o, fail) }()
-		reply, err := n.number(ctx, o, req)
-		if err != nil {
-			fail = &failure{outcome: OutcomeOf(err)}
-		}
-		return reply, err
+		defer func() { o.effects.returned(o) }()
 	}
 	return n.number(ctx, o, req)
 }
@@ -134,6 +130,7 @@ func (n *Node) number(ctx context.Context, o *outgoing, req proto.Message) (prot
 		o.waited = true
 		defer n.ledger.end(o.actor(), sequence)
 	} else if o.effects != nil && o.id.Part != 0 {
+		o.unsettled = true
 		if err := o.ledger.ready(o.bounded(ctx), o.actor(), o.id.Sequence); err != nil {
 			return nil, interrupted(err, guarantee.NotExecuted, "while too many calls to this actor were outstanding").err()
 		}
@@ -161,7 +158,9 @@ func (n *Node) dispatch(ctx context.Context, o *outgoing, req proto.Message) (pr
 		o.carried = true
 		return nil, o.store(turnFrom(ctx), req)
 	}
-	return n.carry(ctx, o, req)
+	reply, fail := n.carry(ctx, o, req)
+	o.unsettled = fail != nil && fail.outcome != guarantee.Answered && (fail.outcome != guarantee.NotExecuted || transient(fail))
+	return reply, fail
 }
 
 // recycle ends an outgoing call. Interceptors may have kept what they saw, so

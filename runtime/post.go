@@ -34,6 +34,7 @@ type post struct {
 func newPost(s *shard) *post {
 	p := &post{shard: s, caller: guarantee.ShardCaller(s.id.Kind, s.id.Number), recovered: make(chan struct{}), lanes: make(map[laneID]*lane)}
 	p.ledger.last.Store(guarantee.FirstSequence(s.epoch))
+	p.ledger.holdAt(0)
 	return p
 }
 
@@ -54,7 +55,6 @@ var recoveryPause = guarantee.RetryPolicy{InitialBackoff: 50 * time.Millisecond,
 // once before this owner sends anything.
 func (p *post) recover() {
 	s := p.shard
-	p.ledger.holdAt(0)
 	var left sync.WaitGroup
 	after := ""
 	for attempt := 1; ; {

@@ -18,9 +18,9 @@ const MaxTimerName = 256
 // MinEvery is the shortest time between two calls of a timer.
 const MinEvery = time.Millisecond
 
-// Timer says when a scheduled call is made: once after After, or every Every
-// with the first time after After (with After 0, after Every). Name tells the
-// timers of one actor apart, 1 to 256 bytes of UTF-8.
+// Timer says when a scheduled call is made: the first time after After, and then
+// every Every, or not again if that is 0. Name tells the timers of one actor
+// apart, 1 to 256 bytes of UTF-8.
 type Timer struct {
 	Name         string
 	After, Every time.Duration
@@ -29,7 +29,7 @@ type Timer struct {
 // Schedule has a one-way method of an actor called later, once or again and
 // again:
 //
-//	err := cajun.Schedule(ctx, account.PayInterest, req, cajun.Timer{Name: "interest", Every: 24 * time.Hour})
+//	err := cajun.Schedule(ctx, account.PayInterest, req, cajun.Timer{Name: "interest", After: day, Every: day})
 //
 // The timer belongs to the actor that is called; one of the same name is
 // replaced. It is stored: from a handler with the handler's turn, and otherwise
@@ -57,11 +57,7 @@ func Schedule[Req proto.Message](ctx context.Context, method func(context.Contex
 	if c.spec == nil || !c.spec.oneWay {
 		return refuse(connect.CodeInvalidArgument, "Schedule needs a one-way method of a Pid, such as pid.Notify, and was given another function").err()
 	}
-	after := t.After
-	if after == 0 {
-		after = t.Every
-	}
-	_, err := invokeErrand(ctx, c.pid, c.spec, c.req, link.Errand{Task: link.TaskSchedule, Name: t.Name, After: after, Every: t.Every})
+	_, err := invokeErrand(ctx, c.pid, c.spec, c.req, link.Errand{Task: link.TaskSchedule, Name: t.Name, After: t.After, Every: t.Every})
 	return err
 }
 

@@ -21,6 +21,9 @@ const (
 	MaxOutbox, MaxInbox = 4096, 1024
 	// MaxTimers is how many timers one actor may have.
 	MaxTimers = 1 << 17
+	// MaxPending is how many bytes the messages and timers of one actor may take
+	// together: they are loaded with it.
+	MaxPending = 32 << 20
 	// MaxHops is how many durable one-way calls may follow from one another. The
 	// next one becomes a dead letter, as the chain has no end in sight.
 	MaxHops = 100
@@ -75,21 +78,26 @@ func (e *effects) add(a *activation, o *outgoing, m *statev1.Message) *failure {
 	d, p := e.durable, a.shard.post
 	own := o.actor() == a.id()
 	d.batch.mu.Lock()
-	outbox, inbox, timers, dead := d.journal.Counts()
+	have := d.journal.Counts()
 	d.batch.mu.Unlock()
-	pending := len(e.booked) + outbox + dead
+	if task := link.Task(m.GetTask()); task != link.TaskUnschedule || !own {
+		if fail := a.roomFor(have, proto.Size(m)); fail != nil {
+			return fail
+		}
+	}
+	pending := len(e.booked) + have.Outbox + have.Dead
 	switch task := link.Task(m.GetTask()); {
 	case m.GetHops() > MaxHops:
 		sequence := p.ledger.next()
 		e.changes = append(e.changes, journal.PutDead(sequence, deadRow(m, &statev1.Trouble{Reason: "the message is the latest of a chain of more than 100 messages: does it run in a circle?"})))
 	case own && task == link.TaskUnschedule:
 		e.changes = append(e.changes, journal.RemoveTimer(m.GetTimer()))
-	case own && task == link.TaskSchedule && timers+len(e.changes) >= MaxTimers:
-		return refuse(connect.CodeResourceExhausted, "%s has %d timers, and no more are taken", o.spec.kind.Name, timers)
+	case own && task == link.TaskSchedule && have.Timers+len(e.changes) >= MaxTimers:
+		return refuse(connect.CodeResourceExhausted, "%s has %d timers, and no more are taken", o.spec.kind.Name, have.Timers)
 	case own && task == link.TaskSchedule:
 		e.changes = append(e.changes, journal.PutTimer(m.GetTimer(), timerRow(m, p.ledger.next())))
-	case own && inbox+len(e.changes) >= MaxInbox:
-		return refuse(connect.CodeResourceExhausted, "%s has %d messages to handle, and no more are taken", o.spec.kind.Name, inbox)
+	case own && have.Inbox+len(e.changes) >= MaxInbox:
+		return refuse(connect.CodeResourceExhausted, "%s has %d messages to handle, and no more are taken", o.spec.kind.Name, have.Inbox)
 	case own:
 		sequence := p.ledger.next()
 		id := guarantee.CallID{Session: p.caller, Sequence: sequence}
@@ -102,6 +110,15 @@ func (e *effects) add(a *activation, o *outgoing, m *statev1.Message) *failure {
 		row := &statev1.OutboxRow{Message: m}
 		e.outbox = append(e.outbox, journal.Outgoing{Sequence: sequence, Row: row})
 		e.changes = append(e.changes, journal.PutOutbox(sequence, row))
+	}
+	return nil
+}
+
+// roomFor refuses a message or timer that would make too much of what the actor
+// has to be loaded with.
+func (a *activation) roomFor(have journal.Counts, size int) *failure {
+	if have.Bytes+size > MaxPending {
+		return refuse(connect.CodeResourceExhausted, "the messages and timers of %s take %d bytes, and at most %d are taken: send less, or see DeadLetters for what fails", a.self.kind, have.Bytes, MaxPending)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 
 	"connectrpc.com/connect/v2"
@@ -23,7 +24,7 @@ func (a *activation) take(c *call) {
 	answered := false
 	defer func() {
 		if !answered { // the handler called runtime.Goexit
-			a.forget()
+			a.abandonTurn(c)
 			a.finish(c, result{fail: &failure{code: connect.CodeInternal, outcome: guarantee.NotCommitted,
 				message: fmt.Sprintf("the handler of %s.%s ended its goroutine instead of returning", a.self.kind, c.method.spec.name)}})
 		}
@@ -36,6 +37,16 @@ func (a *activation) take(c *call) {
 	}
 }
 
+// abandonTurn gives up a turn whose handler has ended its goroutine.
+func (a *activation) abandonTurn(c *call) {
+	e := c.turn.endEffects()
+	e.cancel(a.shard.post)
+	a.forget()
+	if e.hasIntent() {
+		a.lookLater(intentPause.Pause(1, rand.Float64()))
+	}
+}
+
 // result runs the turn of a call that has not been withdrawn.
 func (a *activation) result(c *call) result {
 	if fail := a.admit(c); fail != nil {
@@ -44,7 +55,7 @@ func (a *activation) result(c *call) result {
 	if a.durable != nil && a.durable.isLost() {
 		a.drop()
 	}
-	if a.openIntent() != nil && !a.finishIntent() {
+	if a.hasIntent() && !a.finishIntent() {
 		return result{fail: a.shard.notOwner()}
 	}
 	if c.errand.Task > link.TaskDeliver {
@@ -54,7 +65,7 @@ func (a *activation) result(c *call) result {
 		if fail := a.activate(); fail != nil {
 			return result{fail: fail}
 		}
-		if a.openIntent() != nil && !a.finishIntent() {
+		if a.hasIntent() && !a.finishIntent() {
 			return result{fail: a.shard.notOwner()}
 		}
 	}
@@ -223,8 +234,10 @@ func (a *activation) activate() (fail *failure) {
 	host := a.shard.host
 	var state proto.Message
 	if host.newState != nil {
-		if fail := a.load(); fail != nil {
-			return fail
+		if a.durable == nil { // it is there when the owner has looked after the actor
+			if fail := a.load(); fail != nil {
+				return fail
+			}
 		}
 		state = a.durable.state
 	}
