@@ -395,5 +395,4 @@ func (a *activation) stageOwn(changes []journal.Change, after func()) {
 			}
 		})
 	}
-	d.batch.waiting.Store(true)
 }

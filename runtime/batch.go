@@ -25,7 +25,7 @@ const gatherTime = time.Millisecond
 // mailbox is empty; a nested call and the timer end it from elsewhere, while a
 // handler runs.
 type batch struct {
-	// waiting says that there are answers in held; the activation's goroutine
+	// waiting says that there is something to store; the activation's goroutine
 	// may ask it without mu.
 	waiting atomic.Bool
 
@@ -90,6 +90,10 @@ func (a *activation) stageLocked(d *durable, t journal.Turn) *failure {
 	if d.batch.lost {
 		return lostBefore()
 	}
+	if !d.batch.waiting.Load() {
+		d.batch.waiting.Store(true)
+		a.armBatch(d)
+	}
 	return nil
 }
 
@@ -126,10 +130,6 @@ func (a *activation) hold(c *call, r result) (result, bool) {
 	joined := a.retire(c)
 	c.turn.close()
 	b.held = append(b.held, held{c, joined, r})
-	if len(b.held) == 1 {
-		b.waiting.Store(true)
-		a.armBatch(d)
-	}
 	return result{}, true
 }
 

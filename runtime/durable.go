@@ -102,6 +102,9 @@ func (s sessions) Generation() uint64 { return s.n.view.Generation() }
 
 // Over implements journal.Sessions.
 func (s sessions) Over(session string) bool {
+	if guarantee.IsShardCaller(session) {
+		return false // a shard outlives its owners, and with it what it sends
+	}
 	_, member := s.n.view.Get(session)
 	return !member
 }
