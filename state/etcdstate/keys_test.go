@@ -62,6 +62,7 @@ func FuzzActorRange(f *testing.F) {
 // same shard.
 func FuzzAgendaRange(f *testing.F) {
 	f.Add("", "\x00", "k", uint32(1), "k", uint32(1))
+	f.Add("a", "a", "k", uint32(1), "k", uint32(1))
 	f.Add("a", "a\x00", "k", uint32(1), "k", uint32(10))
 	f.Add("a\x00", "a", "k", uint32(10), "k", uint32(1))
 	f.Add("a\x01", "a\x00\xff", "k", uint32(1), "k1", uint32(1))

@@ -17,18 +17,23 @@ func entry(key string, at int64, dead uint32) state.Entry {
 	return state.Entry{Key: key, Agenda: *due(at, dead)}
 }
 
-// agendas reads a shard's agendas in pages of limit. Each page must be full,
-// except the last.
+// agendas reads a shard's agendas in pages of limit, which must go on in order.
 func (e *env) agendas(s state.Shard, limit int) []state.Entry {
 	e.Helper()
 	var all []state.Entry
-	for after := ""; ; after = all[len(all)-1].Key {
+	for after := ""; ; {
 		page, err := e.store.Agenda(e.ctx, s, after, limit)
 		if err != nil {
 			e.Fatalf("Agenda(%v, %.80q, %d): %v", s, after, limit, err)
 		}
 		if len(page) > limit {
 			e.Fatalf("Agenda(%v, %.80q, %d) has %d entries", s, after, limit, len(page))
+		}
+		for _, next := range page {
+			if next.Key <= after {
+				e.Fatalf("Agenda(%v, _, %d): %.80q comes after %.80q", s, limit, next.Key, after)
+			}
+			after = next.Key
 		}
 		all = append(all, page...)
 		if len(page) < limit {
@@ -231,7 +236,7 @@ func testAgendaInvalid(e *env) {
 	}
 	for _, s := range []state.Shard{{}, {Kind: "a/b"}, {Kind: "\xff"}, {Kind: strings.Repeat("k", state.MaxKindBytes+1)}} {
 		if _, err := e.store.Agenda(e.ctx, s, "", 1); !errors.Is(err, state.ErrInvalid) {
-			e.Errorf("Agenda(%v) = %v, want ErrInvalid", s, err)
+			e.Errorf("Agenda(%.40q) = %v, want ErrInvalid", s, err)
 		}
 	}
 	e.wantAgendas(shard(1), entry("k", 1, 1))
