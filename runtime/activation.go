@@ -49,6 +49,8 @@ type activation struct {
 	// a reason of its own, and lastRun is the latest one's.
 	reruns  int
 	lastRun *failure
+	// waitsFor are the actors without whose answers that run has ended.
+	waitsFor []string
 }
 
 func newActivation(s *shard, key string) *activation {

@@ -124,7 +124,7 @@ func (c Call) Headers(yield func(key, value string) bool) {
 // CallFrom returns the call that a handler runs for. It reports false outside
 // a handler.
 func CallFrom(ctx context.Context) (Call, bool) {
-	if t := turnFrom(ctx); t != nil {
+	if t := turnFrom(ctx); t != nil && !t.call.hook {
 		return t.call.describe(), true
 	}
 	return Call{}, false

@@ -26,9 +26,10 @@ type effects struct {
 	intent uint64
 	parts  map[partKey]uint32
 	// underway counts those that have not returned, and unresolved says that one
-	// of them ended without an answer.
+	// of them ended without an answer; lost are the actors that were to give it.
 	underway   int
 	unresolved bool
+	lost       []string
 }
 
 // booking is a message that has its number and may or may not be stored.
@@ -95,7 +96,11 @@ func (e *effects) needDurable(t *turnContext, what string) *failure {
 			return fail
 		}
 	}
-	e.durable, c.durable = a.durable, a.durable
+	if a.durable.intent {
+		a.lookAgain()
+		return unavailable("the actor has a turn to finish first")
+	}
+	e.durable = a.durable
 	return nil
 }
 

@@ -2,6 +2,7 @@ package cajun
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
@@ -123,8 +124,12 @@ func (e *effects) returned(o *outgoing) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.underway--
+	if e.closed {
+		return // the turn has its end already, and counts the call as unresolved
+	}
 	if o.unsettled {
 		e.unresolved = true
+		e.lost = append(e.lost, o.path())
 	}
 }
 
@@ -173,9 +178,82 @@ func (a *activation) finishIntent() bool {
 		}
 		a.shard.node.logger.Log(context.Background(), levelOf(run), "a turn that has called other actors is not done yet; it is run again",
 			"kind", a.self.kind, "method", intent.GetMethod(), "runs", run, "error", fail.message)
+		a.abortChains(run)
 		if !a.shard.sleep(intentPause.Pause(run, rand.Float64())) {
 			return false
 		}
+	}
+}
+
+// patientRuns is how often a turn is run again while calls of other turns wait
+// for its actor.
+const patientRuns = 3
+
+// abortChains answers turns of others that wait for this actor while it waits
+// itself: those that, as far as can be seen, it waits for, and after a while all,
+// as there may be a circle that cannot be seen from here. It would never end by
+// itself: neither side takes another message before it has an answer. The error
+// is stored like any answer, so that the other turn gets the same however often
+// it is run.
+func (a *activation) abortChains(run int) {
+	if a.durable == nil || a.durable.isLost() {
+		return
+	}
+	a.mu.Lock()
+	var waiting []*call
+	for link := &a.head; *link != nil; {
+		c := *link
+		if !c.nested || c.level == guarantee.AtMostOnce || run < patientRuns && !c.waitsWith(a.waitsFor) {
+			link = &c.next
+			continue
+		}
+		*link, c.next = c.next, nil
+		a.queued--
+		waiting = append(waiting, c)
+	}
+	a.tail = nil
+	for c := a.head; c != nil; c = c.next {
+		a.tail = c
+	}
+	a.mu.Unlock()
+	for _, c := range waiting {
+		a.abort(c)
+	}
+	a.flush()
+}
+
+// waitsWith reports whether one of the actors waits for the call.
+func (c *call) waitsWith(actors []string) bool {
+	return slices.ContainsFunc(c.chain, func(actor string) bool { return slices.Contains(actors, actor) })
+}
+
+func (a *activation) abort(c *call) {
+	if !c.start() {
+		a.passOver(c)
+		return
+	}
+	var r result
+	done := false
+	if c.remembered() {
+		r, done = a.recall(c)
+	}
+	fail := &failure{code: connect.CodeAborted, outcome: guarantee.Answered,
+		message: fmt.Sprintf("%s waits for an answer itself, and perhaps in a circle with this call: let an actor of its own make such calls, or send a one-way message", a.self.kind)}
+	switch {
+	case done:
+	case !c.remembered():
+		r = result{fail: fail}
+	default:
+		reply, err := storedReply(c, nil, fail)
+		if err != nil {
+			a.finish(c, result{fail: unreadable(err)})
+			return
+		}
+		turn := journal.Turn{State: a.durable.base, Call: c.id, Method: c.method.spec.name, Watermark: c.watermark, Reply: reply}
+		r = a.stage(turn, storedResult(reply), nil)
+	}
+	if r, waits := a.hold(c, r); !waits {
+		a.finish(c, r)
 	}
 }
 
@@ -199,6 +277,7 @@ func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
 	} else {
 		a.lastRun = refuse(connect.CodeInternal, "the handler of %s has ended its goroutine instead of returning", c.method.spec.path())
 		r = a.turn(c)
+		a.waitsFor = c.turn.effect.lost
 		if a.lastRun = r.fail; r.fail == nil || transient(r.fail) {
 			a.reruns = 0
 		}

@@ -349,7 +349,7 @@ func (o *outgoing) nest(ctx context.Context, turn *turnContext) *failure {
 		return refuse(connect.CodeFailedPrecondition, "calls nest %d deep, and no deeper is allowed: %s", maxChain, strings.Join(turn.call.chain, " → "))
 	}
 	o.chain = append(slices.Clone(turn.call.chain), caller)
-	if o.level > guarantee.AtMostOnce && !o.spec.opts.NoSideEffects {
+	if o.level > guarantee.AtMostOnce && !o.spec.opts.NoSideEffects && !turn.call.hook {
 		return turn.intend(ctx, o)
 	}
 	return nil

@@ -60,6 +60,8 @@ type call struct {
 	// intent is the number of the intent that the turn was begun under, for one
 	// that is run again.
 	intent uint64
+	// hook says that no handler runs, but a hook of the actor.
+	hook bool
 
 	// The caller: a local one that waits, a remote one, or nobody. inline says
 	// that a local one may run the turn itself.

@@ -126,13 +126,18 @@ func (s *shard) sleep(d time.Duration) bool {
 	}
 }
 
-// ready waits until the post may send.
-func (p *post) ready(ctx context.Context) error {
+// isRecovered reports whether the post may send.
+func (p *post) isRecovered() bool {
 	select {
 	case <-p.recovered:
-		return nil
+		return true
 	default:
+		return false
 	}
+}
+
+// ready waits until the post may send.
+func (p *post) ready(ctx context.Context) error {
 	select {
 	case <-p.recovered:
 		return nil

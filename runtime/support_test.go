@@ -25,6 +25,8 @@ type stage struct {
 	acts map[string]func(context.Context, *cajun.Self) error
 	// seen are the calls that handlers ran for.
 	seen []cajun.Call
+	// hook is what counters do when they enter memory.
+	hook func(context.Context, *cajun.Self) error
 	// hooks are the activations and passivations, in order.
 	hooks []string
 }
@@ -96,7 +98,13 @@ type counter struct {
 	state *probev1.CounterState
 }
 
-func (c *counter) OnActivate(context.Context) error  { c.stage.note("+" + c.self.Key()); return nil }
+func (c *counter) OnActivate(ctx context.Context) error {
+	c.stage.note("+" + c.self.Key())
+	if c.stage.hook != nil {
+		return c.stage.hook(ctx, c.self)
+	}
+	return nil
+}
 func (c *counter) OnPassivate(context.Context) error { c.stage.note("-" + c.self.Key()); return nil }
 func (c *counter) Add(ctx context.Context, r *probev1.AddRequest) (*probev1.AddReply, error) {
 	c.state.Sum += r.GetAmount()

@@ -55,6 +55,13 @@ func (a *activation) result(c *call) result {
 	if a.durable != nil && a.durable.isLost() {
 		a.drop()
 	}
+	if a.durable == nil && a.shard.node.journal != nil && (c.remembered() || !a.shard.post.isRecovered()) {
+		// An actor without state is loaded when it is needed: here to know of a
+		// turn that has to be finished first.
+		if fail := a.load(); fail != nil {
+			return result{fail: fail}
+		}
+	}
 	if a.hasIntent() && !a.finishIntent() {
 		return result{fail: a.shard.notOwner()}
 	}
@@ -135,6 +142,15 @@ func (a *activation) turn(c *call) result {
 	c.durable = a.durable
 	reply, fail := a.handle(c)
 	e := c.turn.endEffects()
+	if fail != nil && fail.outcome == guarantee.Answered {
+		// What a handler says whose shard is gone, or who was cut short in the
+		// middle of calls to others, is no answer: the next run may say better.
+		if a.shard.ctx.Err() != nil {
+			fail = a.cutShort(errMoved)
+		} else if cause := c.turn.interruption(); cause != nil && e.hasIntent() {
+			fail = a.cutShort(cause)
+		}
+	}
 	if e.isUnresolved() {
 		fail = runsAgain(fail)
 	}
@@ -164,6 +180,7 @@ func (a *activation) turn(c *call) result {
 func (a *activation) handle(c *call) (reply proto.Message, fail *failure) {
 	defer func() {
 		if p := recover(); p != nil {
+			c.turn.endEffects() // before what its goroutines may be loading is dropped
 			a.shard.node.logger.Error("a handler panicked; the actor's memory is dropped",
 				"kind", a.self.kind, "method", c.method.spec.name, "call_id", c.idString(),
 				"shard", a.shard.id.Number, "epoch", a.shard.epoch, "panic", p, "stack", string(debug.Stack()))
@@ -251,7 +268,7 @@ func (a *activation) activate() (fail *failure) {
 	}
 	a.actor = actor
 	if hook, ok := actor.(Activator); ok {
-		if err := hook.OnActivate(a.shard.ctx); err != nil {
+		if err := a.runHook(hook.OnActivate); err != nil {
 			a.forget()
 			return notActivated(a.self.kind, err)
 		}
@@ -284,7 +301,7 @@ func (a *activation) deactivate() {
 			a.shard.node.logger.Error("OnPassivate panicked", "kind", a.self.kind, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	if err := hook.OnPassivate(a.shard.ctx); err != nil {
+	if err := a.runHook(hook.OnPassivate); err != nil {
 		a.shard.node.logger.Warn("OnPassivate failed", "kind", a.self.kind, "error", err)
 	}
 }
