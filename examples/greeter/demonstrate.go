@@ -13,6 +13,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/cajun-go/cajun/cajunetcd"
+	"github.com/cajun-go/cajun/examples/internal/process"
+	"github.com/cajun-go/cajun/examples/internal/progress"
 	cajun "github.com/cajun-go/cajun/runtime"
 )
 
@@ -23,9 +25,9 @@ func demonstrate(ctx context.Context, s settings, etcd clientv3.Config) error {
 	began := time.Now()
 	where := strings.Join(etcd.Endpoints, ",")
 	if s.nodes == 0 {
-		say("Using the nodes that run at %s …", where)
+		progress.Say("Using the nodes that run at %s …", where)
 	} else {
-		say("Starting %d node processes …", s.nodes)
+		progress.Say("Starting %d node processes …", s.nodes)
 	}
 	children, err := startChildren(ctx, s, etcd.Endpoints)
 	if err != nil {
@@ -46,11 +48,11 @@ func demonstrate(ctx context.Context, s settings, etcd clientv3.Config) error {
 
 	load := newLoad(s, node)
 	r := report{Run: load.id, Nodes: hosts(node), Actors: s.actors}
-	say("Greeting %d actors …", s.actors)
+	progress.Say("Greeting %d actors …", s.actors)
 	if err := load.greetAll(ctx, children, &r); err != nil {
 		return err
 	}
-	say("Asking every actor what it remembers …")
+	progress.Say("Asking every actor what it remembers …")
 	if err := load.audit(ctx, &r); err != nil {
 		return err
 	}
@@ -62,8 +64,8 @@ func demonstrate(ctx context.Context, s settings, etcd clientv3.Config) error {
 }
 
 // greetAll sends every greeting, the second half of them while a child dies.
-func (l *load) greetAll(ctx context.Context, children []*child, r *report) error {
-	stopProgress := l.showProgress(os.Stderr)
+func (l *load) greetAll(ctx context.Context, children []*process.Process, r *report) error {
+	stopProgress := progress.Show(os.Stderr, l.progress)
 	defer stopProgress()
 	half := l.settings.calls / 2
 	l.run(ctx, half)
@@ -88,15 +90,12 @@ func (l *load) greetAll(ctx context.Context, children []*child, r *report) error
 }
 
 // killOne ends the node with the most actors, as kill -9 does.
-func (l *load) killOne(children []*child, r *report) error {
-	victim := slices.MaxFunc(children, func(a, b *child) int {
-		return cmp.Compare(r.PlacementBefore[a.name], r.PlacementBefore[b.name])
+func (l *load) killOne(children []*process.Process, r *report) error {
+	victim := slices.MaxFunc(children, func(a, b *process.Process) int {
+		return cmp.Compare(r.PlacementBefore[a.Name()], r.PlacementBefore[b.Name()])
 	})
-	l.expectMove(move{from: victim.name, actors: l.owned(victim.name)})
-	r.Killed = victim.name
+	l.expectMove(move{from: victim.Name(), actors: l.owned(victim.Name())})
+	r.Killed = victim.Name()
 	l.killed.Store(time.Now().UnixNano())
-	return victim.kill()
+	return victim.Kill()
 }
-
-// say tells a person what happens; standard output is for the result.
-func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

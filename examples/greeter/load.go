@@ -136,3 +136,17 @@ func (l *load) audit(ctx context.Context, r *report) error {
 	r.Failover = (l.failover.Load() + int64(time.Millisecond) - 1) / int64(time.Millisecond)
 	return nil
 }
+
+// progress tells how far the greetings are.
+func (l *load) progress() string {
+	var ok, failed, unknown int64
+	for i := range l.actors {
+		b := &l.actors[i]
+		ok, failed, unknown = ok+b.ok.Load(), failed+b.failed.Load(), unknown+b.unknown.Load()
+	}
+	note := ""
+	if l.killed.Load() != 0 {
+		note = ", one node killed"
+	}
+	return fmt.Sprintf("  %5d of %d greetings: %d ok, %d failed, %d unknown%s", ok+failed+unknown, l.settings.calls, ok, failed, unknown, note)
+}

@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/cajun-go/cajun/cajunetcd"
+	"github.com/cajun-go/cajun/examples/internal/process"
 	cajun "github.com/cajun-go/cajun/runtime"
 )
 
@@ -27,7 +27,7 @@ func serve(ctx context.Context, s settings) error {
 	}
 	defer stop()
 	if s.child {
-		ctx = untilStdinEnds(ctx)
+		ctx = process.UntilStdinEnds(ctx)
 	}
 	if s.name == "" {
 		s.name = fmt.Sprintf("greeter-%d", os.Getpid())
@@ -58,15 +58,4 @@ func serve(ctx context.Context, s settings) error {
 		}
 	}
 	return node.Run(ctx, grace)
-}
-
-// untilStdinEnds returns a context that ends with standard input, so that no
-// child outlives its parent.
-func untilStdinEnds(ctx context.Context) context.Context {
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		defer cancel()
-		io.Copy(io.Discard, os.Stdin)
-	}()
-	return ctx
 }

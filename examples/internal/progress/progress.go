@@ -1,8 +1,8 @@
-package main
+// Package progress tells a person how far an example is.
+package progress
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"time"
@@ -15,9 +15,13 @@ const (
 	lineEvery = 3 * time.Second
 )
 
-// showProgress tells how far the greetings are, until stopped: in one line that
+// Say tells what happens now on standard error; standard output is for the
+// result.
+func Say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+// Show writes what line returns to w until it is stopped: in one line that
 // changes on a terminal, else in a few lines.
-func (l *load) showProgress(w *os.File) (stop func()) {
+func Show(w *os.File, line func() string) (stop func()) {
 	every, begin, end := lineEvery, "", "\n"
 	if isTerminal(w) {
 		every, begin, end = redrawEvery, "\r", ""
@@ -30,27 +34,14 @@ func (l *load) showProgress(w *os.File) (stop func()) {
 		for {
 			select {
 			case <-ticker.C:
-				l.draw(w, begin, end)
+				fmt.Fprint(w, begin, line(), end)
 			case <-stopped:
-				l.draw(w, begin, "\n")
+				fmt.Fprint(w, begin, line(), "\n")
 				return
 			}
 		}
 	})
 	return func() { close(stopped); drawing.Wait() }
-}
-
-func (l *load) draw(w io.Writer, begin, end string) {
-	var ok, failed, unknown int64
-	for i := range l.actors {
-		b := &l.actors[i]
-		ok, failed, unknown = ok+b.ok.Load(), failed+b.failed.Load(), unknown+b.unknown.Load()
-	}
-	note := ""
-	if l.killed.Load() != 0 {
-		note = ", one node killed"
-	}
-	fmt.Fprintf(w, "%s  %5d of %d greetings: %d ok, %d failed, %d unknown%s%s", begin, ok+failed+unknown, l.settings.calls, ok, failed, unknown, note, end)
 }
 
 // isTerminal tells a terminal from a file or a pipe, which keep every line.
