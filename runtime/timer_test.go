@@ -46,7 +46,7 @@ func TestManyTimers(t *testing.T) {
 			})
 		}
 		setting.Wait()
-		during(2 * time.Minute) // the actors leave memory
+		during(2 * time.Minute)                               // the actors leave memory
 		if now := runtime.NumGoroutine(); now > before+1000 { // two nodes keep up to 256 idle workers each
 			t.Errorf("%d goroutines with %d timers pending, and %d without", now, timers, before)
 		}
