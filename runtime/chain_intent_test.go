@@ -42,21 +42,8 @@ func TestIntentBeforeOthers(t *testing.T) {
 		ctx := testContext(t)
 		x, b, c, d := w.echoOn(0, 1, "x"), w.counterOn(0, 0, "b"), w.counterOn(0, 0, "c"), w.counterOn(0, 0, "d")
 		gate := w.hold("wait")
-		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
-			if _, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
-				return err
-			}
-			_, err := counterFrom(self, key(c)).AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "wait"})
-			if err != nil {
-				return err
-			}
-			_, err = counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 10})
-			return err
-		})
-		w.on("other", func(ctx context.Context, self *cajun.Self) error {
-			_, err := counterFrom(self, key(d)).AddOnce(ctx, &probev1.AddRequest{Amount: 1})
-			return err
-		})
+		w.chain("chain", step{b, &probev1.AddRequest{Amount: 1}}, step{c, &probev1.AddRequest{Amount: 1, Script: "wait"}}, step{b, &probev1.AddRequest{Amount: 10}})
+		w.chain("other", step{d, &probev1.AddRequest{Amount: 1}})
 		call := async(func() (*probev1.EchoReply, error) { return x.Echo(ctx, &probev1.EchoRequest{Text: "chain"}) })
 		receive(t, "c is at it", gate.entered)
 		store.shut.Store(true)

@@ -73,27 +73,35 @@ func (h hanging) Commit(ctx context.Context, t metadata.Txn) (metadata.Result, e
 	return h.Store.Commit(ctx, t)
 }
 
+// failedDrain returns a world whose one node has failed to drain, as a handler ran
+// for too long, at a time when the metadata store does not answer. It answers
+// again once down is false.
+func failedDrain(t *testing.T) (w *world, down *atomic.Bool) {
+	down = new(atomic.Bool)
+	w = newWorld(t, 1, cajun.WithMetadata(hanging{memmeta.New(), down}))
+	door := w.hold("door")
+	call := async(func() (*probev1.EchoReply, error) {
+		return probev1cajun.NewEchoPid(w.Node(0), "a").Echo(testContext(t), &probev1.EchoRequest{Text: "door"})
+	})
+	receive(t, "the handler", door.entered)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	time.AfterFunc(time.Second, func() { down.Store(true) })
+	if err := w.Node(0).Drain(ctx); err == nil {
+		t.Fatal("drained although a handler runs")
+	}
+	door.release()
+	<-call
+	return w, down
+}
+
 // TestDrainFailsWithTheStore: a node whose drain failed takes shards again, if
 // not at once then as soon as the metadata store lets it.
 func TestDrainFailsWithTheStore(t *testing.T) {
 	t.Parallel()
 	bubble.Test(t, func(t *testing.T) {
-		down := new(atomic.Bool)
-		w := newWorld(t, 1, cajun.WithMetadata(hanging{memmeta.New(), down}))
-		door := w.hold("door")
-		call := async(func() (*probev1.EchoReply, error) {
-			return probev1cajun.NewEchoPid(w.Node(0), "a").Echo(testContext(t), &probev1.EchoRequest{Text: "door"})
-		})
-		receive(t, "the handler", door.entered)
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		defer cancel()
-		time.AfterFunc(time.Second, func() { down.Store(true) })
-		time.AfterFunc(11*time.Second, func() { down.Store(false) })
-		if err := w.Node(0).Drain(ctx); err == nil {
-			t.Fatal("drained although a handler runs")
-		}
-		door.release()
-		<-call
+		w, down := failedDrain(t)
+		time.AfterFunc(9*time.Second, func() { down.Store(false) })
 		during(time.Minute)
 		for i := range 10 {
 			if _, err := probev1cajun.NewEchoPid(w.Node(0), fmt.Sprint(i)).Echo(testContext(t), &probev1.EchoRequest{}); err != nil {
@@ -109,21 +117,7 @@ func TestDrainAgain(t *testing.T) {
 	t.Parallel()
 	for i := range 20 {
 		bubble.Test(t, func(t *testing.T) {
-			down := new(atomic.Bool)
-			w := newWorld(t, 1, cajun.WithMetadata(hanging{memmeta.New(), down}))
-			door := w.hold("door")
-			call := async(func() (*probev1.EchoReply, error) {
-				return probev1cajun.NewEchoPid(w.Node(0), "a").Echo(testContext(t), &probev1.EchoRequest{Text: "door"})
-			})
-			receive(t, "the handler", door.entered)
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			defer cancel()
-			time.AfterFunc(time.Second, func() { down.Store(true) })
-			if err := w.Node(0).Drain(ctx); err == nil {
-				t.Fatal("drained although a handler runs")
-			}
-			door.release()
-			<-call
+			w, down := failedDrain(t)
 			down.Store(false)
 			during(time.Duration(i) * 10 * time.Millisecond)
 			if err := w.Node(0).Drain(testContext(t)); err != nil {

@@ -195,13 +195,7 @@ func TestNestedOnce(t *testing.T) {
 		ctx := testContext(t)
 		a, b, c := w.counterOn(0, 1, "a"), w.counterOn(0, 1+owner, "b"), w.counterOn(0, 0, "c")
 		gate := w.hold("wait")
-		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
-			if _, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
-				return err
-			}
-			_, err := counterFrom(self, key(c)).AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "wait"})
-			return err
-		})
+		w.chain("chain", step{b, &probev1.AddRequest{Amount: 1}}, step{c, &probev1.AddRequest{Amount: 1, Script: "wait"}})
 		call := async(func() (*probev1.AddReply, error) { return a.Add(ctx, &probev1.AddRequest{Amount: 1, Script: "chain"}) })
 		receive(t, "c is at it", gate.entered)
 		w.Kill(1)

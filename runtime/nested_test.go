@@ -17,11 +17,21 @@ import (
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
 )
 
-// addOnce lets handlers with the script call another counter.
-func (w *world) addOnce(script string, to probev1cajun.CounterPid, r func() *probev1.AddRequest) {
+// step is a call that a handler makes.
+type step struct {
+	to      probev1cajun.CounterPid
+	request *probev1.AddRequest
+}
+
+// chain lets handlers with the script call other counters, one after the other.
+func (w *world) chain(script string, steps ...step) {
 	w.on(script, func(ctx context.Context, self *cajun.Self) error {
-		_, err := counterFrom(self, key(to)).AddOnce(ctx, r())
-		return err
+		for _, s := range steps {
+			if _, err := counterFrom(self, key(s.to)).AddOnce(ctx, s.request); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -31,7 +41,7 @@ func TestNestedResult(t *testing.T) {
 	fakeTime(t, 3, func(t *testing.T, w *world, owner int) {
 		ctx := testContext(t)
 		a, b := w.counterOn(0, 1, "a"), w.counterOn(0, 1+owner, "b")
-		w.addOnce("nested", b, func() *probev1.AddRequest { return &probev1.AddRequest{Amount: 1} })
+		w.chain("nested", step{b, &probev1.AddRequest{Amount: 1}})
 		w.on("nested, then no", func(ctx context.Context, self *cajun.Self) error {
 			if _, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
 				return err
@@ -176,10 +186,11 @@ func TestHandlerThatLeavesACallBehind(t *testing.T) {
 	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		a, b := w.counterOn(0, owner, "a"), w.counterOn(0, 0, "b")
 		var runs atomic.Int64
-		done := make(chan struct{}, 10)
+		done, arrived := make(chan struct{}, 10), make(chan struct{}, 10)
+		w.on("arrive", func(context.Context, *cajun.Self) error { arrived <- struct{}{}; return nil })
 		w.on("leaves", func(ctx context.Context, self *cajun.Self) error {
 			call := func() {
-				_, _ = counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1})
+				_, _ = counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "arrive"})
 				done <- struct{}{}
 			}
 			if runs.Add(1) > 1 {
@@ -187,9 +198,7 @@ func TestHandlerThatLeavesACallBehind(t *testing.T) {
 				return nil
 			}
 			go call()
-			for w.runsOf(key(b)) == 0 {
-				time.Sleep(time.Millisecond) // the call is on its way
-			}
+			<-arrived
 			return nil
 		})
 		_, _ = a.Add(testContext(t), &probev1.AddRequest{Amount: 1, Script: "leaves"})

@@ -170,7 +170,7 @@ func runWhileNodesDie(t *testing.T, c *cajuntest.Cluster, p plan, dir string, pa
 		})
 	}
 	enough, cancel := context.WithCancel(t.Context())
-	served := make(chan error)
+	served := make(chan error, 1) // nobody may be left to take it
 	go func() { served <- runClients(t.Context(), enough, all) }()
 	for i := range 9 {
 		wait(t.Context(), time.Second)

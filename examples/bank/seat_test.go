@@ -44,8 +44,11 @@ func TestTheKilledHaveSuccessors(t *testing.T) {
 		if done, err := s.kill(); !done || err != nil {
 			t.Fatalf("killed: %t, %v", done, err)
 		}
-		for s.process() == before {
-			time.Sleep(time.Millisecond) // polling
+		for deadline := time.Now().Add(readyPatience); s.process() == before; {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody has taken the seat of the child that was killed")
+			}
+			wait(t.Context(), time.Millisecond)
 		}
 	}
 	ready(t, s)
