@@ -38,7 +38,6 @@ const (
 type Window[A any] struct {
 	watermark uint64
 	answers   []entry[A] // ascending by sequence and part
-	sequences int        // among answers; at most MaxOutstanding
 }
 
 type entry[A any] struct {
@@ -61,7 +60,6 @@ func (w *Window[A]) Advance(watermark uint64) {
 	w.watermark = watermark
 	i, _ := w.find(watermark, 0)
 	w.answers = slices.Delete(w.answers, 0, i)
-	w.count()
 }
 
 // Look tells what is known of the call with this sequence and part, and its
@@ -76,7 +74,7 @@ func (w *Window[A]) Look(sequence, part uint64) (A, Verdict) {
 		return none, Forgotten
 	}
 	switch parts := w.parts(sequence); {
-	case parts >= MaxParts, parts == 0 && w.sequences >= MaxOutstanding:
+	case parts >= MaxParts, parts == 0 && len(w.answers) >= MaxOutstanding && w.sequences() >= MaxOutstanding:
 		return none, Full
 	}
 	return none, New
@@ -90,7 +88,6 @@ func (w *Window[A]) Remember(sequence, part uint64, answer A) {
 		return
 	}
 	w.answers = slices.Insert(w.answers, i, entry[A]{sequence, part, answer})
-	w.count()
 }
 
 // Answers calls yield for each remembered answer, in ascending order of sequence
@@ -113,14 +110,15 @@ func (w *Window[A]) parts(sequence uint64) int {
 	return n
 }
 
-// count counts the sequences among the answers.
-func (w *Window[A]) count() {
-	w.sequences = 0
+// sequences counts the sequences among the answers, of which there are at most
+// MaxOutstanding.
+func (w *Window[A]) sequences() (n int) {
 	for i, e := range w.answers {
 		if i == 0 || w.answers[i-1].sequence != e.sequence {
-			w.sequences++
+			n++
 		}
 	}
+	return n
 }
 
 func (w *Window[A]) find(sequence, part uint64) (int, bool) {

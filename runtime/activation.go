@@ -207,7 +207,7 @@ const (
 func (a *activation) pop() (c *call, next int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.wantsAttention() {
+	if a.takeAttention() {
 		return nil, nextAttention
 	}
 	if c = a.head; c != nil {
@@ -338,8 +338,7 @@ func (a *activation) passivateIfIdle(before int64) {
 func (a *activation) leaveMemory() bool {
 	a.mu.Lock()
 	a.passivate = false
-	if a.head != nil || a.wantsAttention() {
-		a.attention.wanted = a.shard.phase.Load() == shardServing
+	if a.head != nil || a.needsAttention() {
 		a.mu.Unlock()
 		return false
 	}

@@ -3,7 +3,6 @@ package cajun
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -91,10 +90,16 @@ func (a *activation) lookLater(pause time.Duration) {
 	time.AfterFunc(pause, func() { s.look(key, func(*attention) {}) })
 }
 
-// wantsAttention reports whether attend is next: it takes turns with the
-// mailbox. a.mu is held.
-func (a *activation) wantsAttention() bool {
-	if !a.attention.wanted || a.shard.phase.Load() != shardServing {
+// needsAttention reports whether there is something for attend, which a shard on
+// its way to another owner leaves to that one. a.mu is held.
+func (a *activation) needsAttention() bool {
+	return a.attention.wanted && a.shard.phase.Load() == shardServing
+}
+
+// takeAttention reports whether attend is next: it takes turns with the mailbox.
+// a.mu is held.
+func (a *activation) takeAttention() bool {
+	if !a.needsAttention() {
 		return false
 	}
 	if a.head != nil && !a.attention.turn {
@@ -129,7 +134,7 @@ func (a *activation) attend() {
 	a.attention.settlements = nil
 	a.mu.Unlock()
 	for _, st := range settlements {
-		a.stageOwn(st.changes, st.done)
+		a.stageOwn(st)
 	}
 	if a.hasIntent() && !a.finishIntent() {
 		return
@@ -194,8 +199,8 @@ type own struct {
 // is reports whether the turn is for an own item at all.
 func (o own) is() bool { return o.label != "" }
 
-// ownCall is the call of an own item. It is nil for a method that this node does
-// not have, after the item was put off.
+// ownCall is the call of an own item. For a method that this node does not have,
+// or a request that it cannot read, unfit says so.
 func (a *activation) ownCall(o own, m *statev1.Message, trouble *statev1.Trouble) *call {
 	h := a.shard.host
 	c := &call{activation: a, own: o, level: guarantee.Level(m.GetLevel()), headers: m.GetHeaders(), hops: m.GetHops(), peer: a.shard.node.ID(), repeat: trouble.GetAttempts() > 0}
@@ -224,9 +229,7 @@ func (a *activation) ownCall(o own, m *statev1.Message, trouble *statev1.Trouble
 // was, for a reason that may pass.
 func (a *activation) takeOwn(c *call) (done bool) {
 	c.start()
-	a.mu.Lock()
-	a.current = c
-	a.mu.Unlock()
+	a.makeCurrent(c)
 	returned := false
 	defer func() {
 		if !returned { // the handler called runtime.Goexit
@@ -292,56 +295,49 @@ func (a *activation) ownFailed(c *call, fail *failure) bool {
 	case inbox != nil:
 		t := troubleAfter(inbox.GetTrouble(), fail)
 		if exhausted(inbox.GetMessage(), t) && dead < MaxInbox {
-			letter := deadRow(inbox.GetMessage(), t)
-			letter.Inbox, letter.Sender, letter.CallId = true, inbox.GetSender(), inbox.GetCallId()
-			changes = []journal.Change{journal.RemoveInbox(c.own.inbox), journal.PutDead(c.own.inbox, letter)}
-			a.logDead(c, t)
+			changes = []journal.Change{journal.RemoveInbox(c.own.inbox), a.bury(c, inbox, nil, t)}
 			break
 		}
 		changes = []journal.Change{journal.PutInbox(c.own.inbox, &statev1.InboxRow{Message: inbox.GetMessage(), Trouble: t, Sender: inbox.GetSender(), CallId: inbox.GetCallId()})}
 	case timer != nil && timer.GetDueNanos() == c.own.due:
 		t := troubleAfter(timer.GetTrouble(), fail)
 		if exhausted(timer.GetMessage(), t) && dead < MaxInbox {
-			letter := deadRow(timer.GetMessage(), t)
-			letter.Inbox, letter.Sender, letter.CallId = true, c.own.label, c.own.label
-			changes = []journal.Change{advanced(c.own.timer, timer), journal.PutDead(a.shard.post.ledger.next(), letter)}
-			a.logDead(c, t)
+			changes = []journal.Change{advanced(c.own.timer, timer), a.bury(c, nil, timer, t)}
 			break
 		}
 		row := proto.Clone(timer).(*statev1.TimerRow)
 		row.Trouble = t
 		changes = []journal.Change{journal.PutTimer(c.own.timer, row)}
 	}
-	a.stageOwn(changes, nil)
+	a.stageOwn(settlement{changes: changes})
 	return true
 }
 
-// buried are the changes that make a dead letter of an own item whose turn has
-// answered with an error after it had called other actors: to run it again would
-// call them twice.
-func (a *activation) buried(c *call, fail *failure) []journal.Change {
+// buryAtOnce makes a dead letter of an own item whose turn has answered with an
+// error after it had called other actors: to run it again would call them twice.
+func (a *activation) buryAtOnce(c *call, fail *failure) []journal.Change {
 	d := a.durable
 	d.batch.mu.Lock()
 	defer d.batch.mu.Unlock()
-	t := &statev1.Trouble{Attempts: 1, Reason: fail.message}
-	if row := d.journal.InboxRow(c.own.inbox); row != nil {
-		letter := deadRow(row.GetMessage(), t)
-		letter.Inbox, letter.Sender, letter.CallId = true, row.GetSender(), row.GetCallId()
-		a.logDead(c, t)
-		return []journal.Change{journal.PutDead(c.own.inbox, letter)}
+	inbox, timer := d.journal.InboxRow(c.own.inbox), d.journal.TimerNamed(c.own.timer)
+	if inbox == nil && timer == nil {
+		return nil
 	}
-	if row := d.journal.TimerNamed(c.own.timer); row != nil {
-		letter := deadRow(row.GetMessage(), t)
-		letter.Inbox, letter.Sender, letter.CallId = true, c.own.label, c.own.label
-		a.logDead(c, t)
-		return []journal.Change{journal.PutDead(a.shard.post.ledger.next(), letter)}
-	}
-	return nil
+	return []journal.Change{a.bury(c, inbox, timer, &statev1.Trouble{Attempts: 1, Reason: fail.message})}
 }
 
-func (a *activation) logDead(c *call, t *statev1.Trouble) {
+// bury makes a dead letter of an own item: of an accepted message, or else of a
+// timer's tick.
+func (a *activation) bury(c *call, inbox *statev1.InboxRow, timer *statev1.TimerRow, t *statev1.Trouble) journal.Change {
 	a.shard.node.logger.Error("a message is given up; it is a dead letter of its actor now", "kind", a.self.kind, "method", c.method.spec.name,
 		"shard", a.shard.id.Number, "epoch", a.shard.epoch, "attempts", t.GetAttempts(), "error", t.GetReason())
+	sequence, sender, id, message := c.own.inbox, inbox.GetSender(), inbox.GetCallId(), inbox.GetMessage()
+	if inbox == nil {
+		sequence, sender, id, message = a.shard.post.ledger.next(), c.own.label, c.own.label, timer.GetMessage()
+	}
+	letter := deadRow(message, t)
+	letter.Inbox, letter.Sender, letter.CallId = true, sender, id
+	return journal.PutDead(sequence, letter)
 }
 
 // troubleAfter adds a failed attempt to what is known of a message's.
@@ -374,25 +370,15 @@ func deadRow(m *statev1.Message, t *statev1.Trouble) *statev1.DeadRow {
 
 func nanosFromNow(d time.Duration) int64 { return time.Now().Add(d).UnixNano() }
 
-// stageOwn adds changes of items to the batch. after is called when they are
-// stored.
-func (a *activation) stageOwn(changes []journal.Change, after func()) {
-	if len(changes) == 0 {
+// stageOwn adds a change of items to the batch. If it cannot be stored, the actor
+// is loaded anew, and its lanes tell again.
+func (a *activation) stageOwn(st settlement) {
+	if len(st.changes) == 0 {
 		return
 	}
-	d := a.durable
-	d.batch.mu.Lock()
-	defer d.batch.mu.Unlock()
-	for part := range slices.Chunk(changes, journal.MaxChanges) {
-		if a.stageLocked(d, journal.Turn{State: d.base, Changes: part}) != nil {
-			return // the actor is loaded anew, and its lanes tell again
+	a.stage(journal.Turn{State: a.durable.base, Changes: st.changes}, result{}, func(err error) {
+		if err == nil && st.done != nil {
+			st.done()
 		}
-	}
-	if after != nil {
-		d.batch.after = append(d.batch.after, func(err error) {
-			if err == nil {
-				after()
-			}
-		})
-	}
+	})
 }

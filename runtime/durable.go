@@ -116,7 +116,7 @@ func encodeState(m proto.Message) ([]byte, error) {
 // recall answers an EXACTLY_ONCE call that was answered before. It reports
 // done as false for a call that is to run.
 func (a *activation) recall(c *call) (r result, done bool) {
-	if a.durable == nil {
+	if a.durable == nil { // it was dropped, as a commit has failed just before
 		if fail := a.load(); fail != nil {
 			return result{fail: fail}, true
 		}
@@ -233,7 +233,7 @@ func (a *activation) turnChanges(c *call, e *effects, fail *failure) (changes []
 	if c.own.is() {
 		changes = a.ownDone(c.own)
 		if fail != nil { // it has called other actors and must not do so again
-			changes = append(changes, a.buried(c, fail)...)
+			changes = append(changes, a.buryAtOnce(c, fail)...)
 		}
 	}
 	if e == nil {

@@ -3,7 +3,6 @@ package cajun
 import (
 	"math/rand/v2"
 
-	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
 	statev1 "github.com/cajun-go/cajun/gen/cajun/state/v1"
@@ -21,11 +20,6 @@ func errandSpec(kind *Kind) *methodSpec {
 // errand answers a request about durable messages, for which the actor itself is
 // not needed. Its effect and the answer are stored together.
 func (a *activation) errand(c *call) result {
-	if a.durable == nil {
-		if fail := a.load(); fail != nil {
-			return result{fail: fail}
-		}
-	}
 	d := a.durable
 	if c.errand.Task == link.TaskListDead {
 		d.batch.mu.Lock()
@@ -66,8 +60,8 @@ func (a *activation) errandChanges(c *call, j *journal.Actor) (changes []journal
 	}
 	switch c.errand.Task {
 	case link.TaskAccept:
-		if have.Inbox >= MaxInbox {
-			return nil, nil, refuse(connect.CodeResourceExhausted, "%s has %d messages to handle, and no more are taken: call less often, or see DeadLetters for what fails", a.self.kind, have.Inbox)
+		if fail := a.roomInInbox(have.Inbox); fail != nil {
+			return nil, nil, fail
 		}
 		m, fail := c.message(a)
 		if fail != nil {
@@ -79,8 +73,10 @@ func (a *activation) errandChanges(c *call, j *journal.Actor) (changes []journal
 		}
 		return []journal.Change{journal.PutInbox(a.shard.post.ledger.next(), row)}, nil, nil
 	case link.TaskSchedule:
-		if j.TimerNamed(c.errand.Name) == nil && have.Timers >= MaxTimers {
-			return nil, nil, refuse(connect.CodeResourceExhausted, "%s has %d timers, and no more are taken", a.self.kind, have.Timers)
+		if j.TimerNamed(c.errand.Name) == nil {
+			if fail := a.roomForTimer(have.Timers); fail != nil {
+				return nil, nil, fail
+			}
 		}
 		m, fail := c.message(a)
 		if fail != nil {

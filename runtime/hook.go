@@ -18,17 +18,15 @@ func (a *activation) runHook(hook func(context.Context) error) error {
 	defer func() {
 		c.state.Store(callDone)
 		c.turn.close()
-		if !returned {
+		if !returned { // with nil
 			c.turn.endEffects().cancel(a.shard.post)
 		}
 	}()
-	err := hook(&c.turn)
-	e := c.turn.endEffects()
-	returned = true
-	if err != nil {
-		e.cancel(a.shard.post)
+	if err := hook(&c.turn); err != nil {
 		return err
 	}
+	returned = true
+	e := c.turn.endEffects()
 	if e == nil || len(e.changes) == 0 {
 		return nil
 	}

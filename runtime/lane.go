@@ -58,11 +58,9 @@ type letter struct {
 	sequence uint64
 	message  *statev1.Message
 	trouble  *statev1.Trouble
-	// settled says that the message was delivered or given up, and by what its
-	// row is to be replaced.
-	settled bool
-	change  []journal.Change
-	done    func()
+	// end is what becomes of the row of a message that was delivered or given up;
+	// nil before.
+	end *settlement
 }
 
 // offer hands stored messages to their lanes. What a lane knows is not taken
@@ -83,7 +81,7 @@ func (p *post) offer(from string, outbox []journal.Outgoing) {
 			p.lanes[id] = l
 		}
 		if old := l.known[out.Sequence]; old != nil {
-			if old.settled {
+			if old.end != nil {
 				again = append(again, old)
 			}
 			continue
@@ -96,7 +94,7 @@ func (p *post) offer(from string, outbox []journal.Outgoing) {
 	}
 	p.mu.Unlock()
 	for _, first := range again {
-		p.shard.settle(from, settlement{first.change, first.done})
+		p.shard.settle(from, *first.end)
 	}
 }
 
@@ -109,7 +107,7 @@ func (n *Node) addressee(m *statev1.Message) (actorID, bool) {
 // start has a lane attended to after a pause, unless somebody is at it. p.mu is
 // held.
 func (p *post) start(l *lane, pause time.Duration) {
-	if l.busy || len(l.queue) == 0 || !p.open {
+	if l.busy || len(l.queue) == 0 || !p.isRecovered() {
 		return
 	}
 	l.busy = true
@@ -205,17 +203,16 @@ func (p *post) failed(l *lane, first *letter, fail *failure) {
 // settled has the row of a message removed that was delivered or is dead, and
 // goes on with the next one.
 func (p *post) settled(l *lane, first *letter, dead *statev1.DeadRow) {
-	change := []journal.Change{journal.RemoveOutbox(first.sequence)}
+	end := &settlement{[]journal.Change{journal.RemoveOutbox(first.sequence)}, func() { p.forget(l, first, dead) }}
 	if dead != nil {
-		change = append(change, journal.PutDead(first.sequence, dead))
+		end.changes = append(end.changes, journal.PutDead(first.sequence, dead))
 	}
 	p.mu.Lock()
-	first.settled, first.change = true, change
-	first.done = func() { p.forget(l, first) }
+	first.end = end
 	l.queue = l.queue[1:]
 	l.failures = 0
 	p.mu.Unlock()
-	p.shard.settle(l.id.from, settlement{change, first.done})
+	p.shard.settle(l.id.from, *end)
 	p.goOn(l, 0)
 }
 
@@ -231,12 +228,12 @@ func (p *post) goOn(l *lane, pause time.Duration) {
 // forget is told that the row of a settled message is gone for good. A dead
 // letter whose attempts may have run keeps its place in the ledger: it may be
 // sent again, and its receiver must still know what became of it.
-func (p *post) forget(l *lane, first *letter) {
+func (p *post) forget(l *lane, first *letter, dead *statev1.DeadRow) {
 	p.mu.Lock()
 	delete(l.known, first.sequence)
 	p.tidy(l)
 	p.mu.Unlock()
-	if dead := len(first.change) > 1; !dead || !first.trouble.GetMaybe() {
+	if !dead.GetTrouble().GetMaybe() {
 		p.ledger.end(l.id.to, first.sequence)
 	}
 }

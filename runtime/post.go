@@ -24,7 +24,6 @@ type post struct {
 	recovered chan struct{}
 
 	mu    sync.Mutex
-	open  bool // recovered
 	lanes map[laneID]*lane
 	// doubts are bookings, by sending actor, of which it is not known whether
 	// they are stored: the next look at the store tells.
@@ -88,10 +87,9 @@ func (p *post) recover() {
 		return
 	}
 	p.ledger.letGo(0)
-	close(p.recovered)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.open = true
+	close(p.recovered) // under the lock: a lane is started here or by who offers
 	for _, l := range p.lanes {
 		p.start(l, 0)
 	}

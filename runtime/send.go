@@ -92,13 +92,15 @@ func (e *effects) add(a *activation, o *outgoing, m *statev1.Message) *failure {
 		e.changes = append(e.changes, journal.PutDead(sequence, deadRow(m, &statev1.Trouble{Reason: "the message is the latest of a chain of more than 100 messages: does it run in a circle?"})))
 	case own && task == link.TaskUnschedule:
 		e.changes = append(e.changes, journal.RemoveTimer(m.GetTimer()))
-	case own && task == link.TaskSchedule && have.Timers+len(e.changes) >= MaxTimers:
-		return refuse(connect.CodeResourceExhausted, "%s has %d timers, and no more are taken", o.spec.kind.Name, have.Timers)
 	case own && task == link.TaskSchedule:
+		if fail := a.roomForTimer(have.Timers + len(e.changes)); fail != nil {
+			return fail
+		}
 		e.changes = append(e.changes, journal.PutTimer(m.GetTimer(), timerRow(m, p.ledger.next())))
-	case own && have.Inbox+len(e.changes) >= MaxInbox:
-		return refuse(connect.CodeResourceExhausted, "%s has %d messages to handle, and no more are taken", o.spec.kind.Name, have.Inbox)
 	case own:
+		if fail := a.roomInInbox(have.Inbox + len(e.changes)); fail != nil {
+			return fail
+		}
 		sequence := p.ledger.next()
 		id := guarantee.CallID{Session: p.caller, Sequence: sequence}
 		e.changes = append(e.changes, journal.PutInbox(sequence, &statev1.InboxRow{Message: m, Sender: p.caller + "/" + a.self.key, CallId: id.String()}))
@@ -119,6 +121,21 @@ func (e *effects) add(a *activation, o *outgoing, m *statev1.Message) *failure {
 func (a *activation) roomFor(have journal.Counts, size int) *failure {
 	if have.Bytes+size > MaxPending {
 		return refuse(connect.CodeResourceExhausted, "the messages and timers of %s take %d bytes, and at most %d are taken: send less, or see DeadLetters for what fails", a.self.kind, have.Bytes, MaxPending)
+	}
+	return nil
+}
+
+// roomForTimer and roomInInbox refuse one more than an actor may have.
+func (a *activation) roomForTimer(have int) *failure {
+	if have >= MaxTimers {
+		return refuse(connect.CodeResourceExhausted, "%s has %d timers, and no more are taken", a.self.kind, have)
+	}
+	return nil
+}
+
+func (a *activation) roomInInbox(have int) *failure {
+	if have >= MaxInbox {
+		return refuse(connect.CodeResourceExhausted, "%s has %d messages to handle, and no more are taken: call less often, or see DeadLetters for what fails", a.self.kind, have)
 	}
 	return nil
 }

@@ -55,9 +55,9 @@ func (a *activation) result(c *call) result {
 	if a.durable != nil && a.durable.isLost() {
 		a.drop()
 	}
-	if a.durable == nil && a.shard.node.journal != nil && (c.remembered() || !a.shard.post.isRecovered()) {
-		// An actor without state is loaded when it is needed: here to know of a
-		// turn that has to be finished first.
+	if a.durable == nil && a.shard.node.journal != nil && (c.remembered() || c.errand.Task > link.TaskDeliver || !a.shard.post.isRecovered()) {
+		// An actor without state is loaded when it is needed: to remember calls, for
+		// its messages, and to know of a turn that has to be finished first.
 		if fail := a.load(); fail != nil {
 			return result{fail: fail}
 		}
