@@ -43,11 +43,11 @@ func (c *cluster) disturb(rnd *rand.Rand) {
 	switch what := rnd.IntN(5); what {
 	case 0: // stopped, for longer than the lease or not
 		for _, i := range hit {
-			c.nodes[i].stop()
+			c.nodes[i].Stop()
 		}
 		pause(time.Duration(rnd.Int64N(int64(3 * c.ttl / 2))))
 		for _, i := range hit {
-			c.nodes[i].resume()
+			c.nodes[i].Resume()
 		}
 		c.t.Logf("stopped %v for a while", hit)
 		// One that has lost its session ends by itself, another goes on.
@@ -59,7 +59,7 @@ func (c *cluster) disturb(rnd *rand.Rand) {
 		}
 	default:
 		for _, i := range hit {
-			c.nodes[i].kill()
+			c.nodes[i].Kill()
 		}
 		if what == 1 { // restarted at once
 			pause(time.Duration(rnd.Int64N(int64(500 * time.Millisecond))))
@@ -83,8 +83,8 @@ func (c *cluster) settled(i int, session string) bool {
 	if c.isMember(session) {
 		return false
 	}
-	c.nodes[i].await("ended lost")
-	c.nodes[i].wait(c.t.Context())
+	c.nodes[i].Await("ended lost")
+	c.nodes[i].Wait(c.t.Context())
 	return true
 }
 

@@ -5,7 +5,6 @@ package crashtest
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,53 +17,31 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/cajun-go/cajun/cajunetcd"
+	"github.com/cajun-go/cajun/crashtest/internal/process"
 	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
 	"github.com/cajun-go/cajun/examples/gen/greeter/v1/greeterv1cajun"
 	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/member"
-	"github.com/cajun-go/cajun/metadata/embedetcd"
 	cajun "github.com/cajun-go/cajun/runtime"
 )
 
-// What a child process is told in its environment.
-const (
-	roleVariable     = "CRASHTEST_ROLE"
-	settingsVariable = "CRASHTEST_SETTINGS"
-	roleNode         = "node"
-	roleEtcd         = "etcd"
-)
+// roleNode is the role of a child that is a node.
+const roleNode = "node"
 
-// settings configure a child.
+// settings configure a node.
 type settings struct {
 	Name, Cluster string
 	Etcd          []string
 	TTL           time.Duration
-	// Dir and Address are for an etcd.
-	Dir, Address string
-}
-
-func readSettings() (settings, error) {
-	var s settings
-	err := json.Unmarshal([]byte(os.Getenv(settingsVariable)), &s)
-	return s, err
-}
-
-// speaker writes events to the parent, one per line.
-type speaker struct{ mu sync.Mutex }
-
-func (s *speaker) say(format string, args ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	fmt.Fprintln(os.Stdout, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
 }
 
 // nodeMain is the life of a node: it reads commands from standard input and
 // stops at once when that ends.
 func nodeMain() int {
-	out := &speaker{}
-	s, err := readSettings()
-	if err != nil {
-		out.say("failed %v", err)
+	out := &process.Speaker{}
+	var s settings
+	if err := process.Settings(&s); err != nil {
+		out.Say("failed %v", err)
 		return 1
 	}
 	g := &greeters{name: s.Name, out: out, released: make(chan struct{})}
@@ -76,11 +53,11 @@ func nodeMain() int {
 		cajun.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))),
 	)
 	if err != nil {
-		out.say("failed %v", err)
+		out.Say("failed %v", err)
 		return 1
 	}
 	c := &child{node: node, out: out, greeters: g}
-	out.say("ready %s", node.ID())
+	out.Say("ready %s", node.ID())
 	go func() {
 		c.obey(os.Stdin)
 		g.release()
@@ -90,11 +67,11 @@ func nodeMain() int {
 	c.work.Wait()
 	switch err := node.Err(); {
 	case err == nil:
-		out.say("ended well")
+		out.Say("ended well")
 	case errors.Is(err, member.ErrLost):
-		out.say("ended lost %v", err)
+		out.Say("ended lost %v", err)
 	default:
-		out.say("ended badly %v", err)
+		out.Say("ended badly %v", err)
 	}
 	return 0
 }
@@ -102,7 +79,7 @@ func nodeMain() int {
 // child is a node and what its parent asks of it.
 type child struct {
 	node     *cajun.Node
-	out      *speaker
+	out      *process.Speaker
 	greeters *greeters
 	work     sync.WaitGroup
 }
@@ -130,10 +107,10 @@ func (c *child) greet(id, level, key, name string) {
 	defer cancel()
 	reply, err := greeterv1cajun.NewGreeterPid(c.node, key).Greet(cajun.Deliver(ctx, levelNamed(level)), &greeterv1.GreetRequest{Name: name})
 	if err != nil {
-		c.out.say("result %s error %v %v", id, cajun.OutcomeOf(err), err)
+		c.out.Say("result %s error %v %v", id, cajun.OutcomeOf(err), err)
 		return
 	}
-	c.out.say("result %s ok %s", id, reply.GetNode())
+	c.out.Say("result %s ok %s", id, reply.GetNode())
 }
 
 func (c *child) tally(id, key string) {
@@ -141,20 +118,20 @@ func (c *child) tally(id, key string) {
 	defer cancel()
 	reply, err := greeterv1cajun.NewGreeterPid(c.node, key).Tally(ctx, &greeterv1.TallyRequest{})
 	if err != nil {
-		c.out.say("result %s error %v %v", id, cajun.OutcomeOf(err), err)
+		c.out.Say("result %s error %v %v", id, cajun.OutcomeOf(err), err)
 		return
 	}
-	c.out.say("result %s ok %d", id, reply.GetAtMostOnce())
+	c.out.Say("result %s ok %d", id, reply.GetAtMostOnce())
 }
 
 func (c *child) drain(limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := c.node.Drain(ctx); err != nil {
-		c.out.say("not drained %v", err)
+		c.out.Say("not drained %v", err)
 		return
 	}
-	c.out.say("drained")
+	c.out.Say("drained")
 }
 
 func levelNamed(name string) guarantee.Level {
@@ -172,7 +149,7 @@ const holdName = "hold"
 // greeters are the actors of a child.
 type greeters struct {
 	name     string
-	out      *speaker
+	out      *process.Speaker
 	once     sync.Once
 	released chan struct{}
 }
@@ -198,7 +175,7 @@ type greeter struct {
 func (g *greeter) Greet(ctx context.Context, req *greeterv1.GreetRequest) (*greeterv1.GreetResponse, error) {
 	mark := uint64(1)
 	if req.GetName() == holdName {
-		g.all.out.say("entered %s", g.self.Key())
+		g.all.out.Say("entered %s", g.self.Key())
 		<-g.all.released
 	} else if _, err := fmt.Sscan(req.GetName(), &mark); err != nil {
 		return nil, err
@@ -223,20 +200,3 @@ func (g *greeter) Tally(context.Context, *greeterv1.TallyRequest) (*greeterv1.Ta
 
 // Wave does nothing.
 func (g *greeter) Wave(context.Context, *greeterv1.WaveRequest) error { return nil }
-
-// etcdMain is the life of an etcd.
-func etcdMain() int {
-	out := &speaker{}
-	s, err := readSettings()
-	if err == nil {
-		var server *embedetcd.Server
-		if server, err = embedetcd.Start(context.Background(), s.Dir, embedetcd.WithClientAddress(s.Address)); err == nil {
-			defer server.Close()
-			out.say("ready %s", server.Config().Endpoints[0])
-			io.Copy(io.Discard, os.Stdin)
-			return 0
-		}
-	}
-	out.say("failed %v", err)
-	return 1
-}

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/cajun-go/cajun/cajunetcd"
+	"github.com/cajun-go/cajun/crashtest/internal/process"
 	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
 	"github.com/cajun-go/cajun/examples/gen/greeter/v1/greeterv1cajun"
 	"github.com/cajun-go/cajun/guarantee"
@@ -29,7 +30,7 @@ type cluster struct {
 	etcd   []string
 	ttl    time.Duration
 	caller *cajun.Node
-	nodes  []*process
+	nodes  []*process.Process
 }
 
 // start starts an etcd in this process, and a cluster of n nodes one after the
@@ -69,26 +70,28 @@ func (c *cluster) call() *cajun.Node {
 	return node
 }
 
+func nodeName(i int) string { return fmt.Sprint("node-", i) }
+
 func (c *cluster) settings(i int) settings {
-	return settings{Name: fmt.Sprint("node-", i), Cluster: "crash", Etcd: c.etcd, TTL: c.ttl}
+	return settings{Name: nodeName(i), Cluster: "crash", Etcd: c.etcd, TTL: c.ttl}
 }
 
 // add starts one more node and returns its number.
 func (c *cluster) add() int {
 	c.t.Helper()
 	i := len(c.nodes)
-	c.nodes = append(c.nodes, spawn(c.t, roleNode, c.settings(i)))
+	c.nodes = append(c.nodes, process.Spawn(c.t, roleNode, nodeName(i), c.settings(i)))
 	return i
 }
 
 // restart starts a node anew that has ended.
 func (c *cluster) restart(i int) {
 	c.t.Helper()
-	c.nodes[i] = spawn(c.t, roleNode, c.settings(i))
+	c.nodes[i] = process.Spawn(c.t, roleNode, nodeName(i), c.settings(i))
 }
 
 // session returns the session of a node.
-func (c *cluster) session(i int) string { c.t.Helper(); return c.nodes[i].ready() }
+func (c *cluster) session(i int) string { c.t.Helper(); return c.nodes[i].Ready() }
 
 func (c *cluster) pid(key string) greeterv1cajun.GreeterPid {
 	return greeterv1cajun.NewGreeterPid(c.caller, key)
@@ -127,7 +130,7 @@ func (c *cluster) place(i, n int) []string {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		if node == c.nodes[i].name {
+		if node == c.nodes[i].Name() {
 			keys = append(keys, key)
 		}
 	}
@@ -148,7 +151,7 @@ func (c *cluster) isMember(session string) bool {
 func (c *cluster) eventually(what string, holds func() bool) time.Duration {
 	c.t.Helper()
 	began := time.Now()
-	limit := time.NewTimer(patience(30 * time.Second))
+	limit := time.NewTimer(process.Patience(30 * time.Second))
 	defer limit.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

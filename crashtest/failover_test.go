@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cajun-go/cajun/crashtest/internal/process"
 	"github.com/cajun-go/cajun/guarantee"
 )
 
@@ -38,7 +39,7 @@ func TestFailover(t *testing.T) {
 		}
 		first, all := c.failover(victim.node)
 		t.Logf("killed %s: first actor back after %v, all after %v", victim.role, first.Round(time.Millisecond), all.Round(time.Millisecond))
-		if all > patience(soon) {
+		if all > process.Patience(soon) {
 			t.Errorf("killed %s: its actors were away for %v to %v", victim.role, first, all)
 		}
 		c.eventually("another leader", func() bool { l := c.caller.Cluster().Leader; return l != "" && c.isMember(l) })
@@ -54,7 +55,7 @@ func (c *cluster) failover(victim int) (first, all time.Duration) {
 	c.t.Helper()
 	keys := c.place(victim, 10)
 	began := time.Now()
-	c.nodes[victim].kill()
+	c.nodes[victim].Kill()
 	return c.back(victim, keys, began)
 }
 
@@ -68,7 +69,7 @@ func (c *cluster) back(from int, keys []string, began time.Time) (first, all tim
 		calls.Go(func() {
 			node, err := c.greet(c.t.Context(), guarantee.AtLeastOnce, key, "0")
 			took[i] = time.Since(began)
-			if err != nil || node == c.nodes[from].name {
+			if err != nil || node == c.nodes[from].Name() {
 				c.t.Errorf("%s answers from %q: %v", key, node, err)
 			}
 		})

@@ -6,7 +6,8 @@ import (
 	"flag"
 	"os"
 	"testing"
-	"time"
+
+	"github.com/cajun-go/cajun/crashtest/internal/process"
 )
 
 var (
@@ -16,15 +17,12 @@ var (
 
 // TestMain makes the test binary its own children.
 func TestMain(m *testing.M) {
-	switch os.Getenv(roleVariable) {
+	switch process.Role() {
 	case roleNode:
 		os.Exit(nodeMain())
-	case roleEtcd:
-		os.Exit(etcdMain())
+	case process.RoleEtcd:
+		os.Exit(process.EtcdMain())
 	}
 	flag.Parse()
 	os.Exit(m.Run())
 }
-
-// patience stretches limits of time for builds and machines that are slow.
-func patience(d time.Duration) time.Duration { return d * slowness }

@@ -18,11 +18,11 @@ func TestDrainAndJoin(t *testing.T) {
 		session := c.session(leaving)
 		before := c.owned()[session]
 		began := time.Now()
-		c.nodes[leaving].tell("drain 20s")
-		c.nodes[leaving].await("drained")
+		c.nodes[leaving].Tell("drain 20s")
+		c.nodes[leaving].Await("drained")
 		t.Logf("node %d handed %d shards over in %v", leaving, before, time.Since(began))
-		c.nodes[leaving].await("ended well")
-		c.nodes[leaving].wait(t.Context())
+		c.nodes[leaving].Await("ended well")
+		c.nodes[leaving].Wait(t.Context())
 		c.eventually("nothing names the node", func() bool { return c.owned()[session] == 0 && !c.isMember(session) })
 
 		began = time.Now()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cajun-go/cajun/crashtest/internal/process"
 	"github.com/cajun-go/cajun/guarantee"
 )
 
@@ -18,7 +19,7 @@ func TestRestartOfTheOnlyNode(t *testing.T) {
 		if _, err := c.greet(t.Context(), guarantee.ExactlyOnce, "me", "1"); err != nil {
 			t.Fatal(err)
 		}
-		c.nodes[0].kill()
+		c.nodes[0].Kill()
 		began := time.Now()
 		c.restart(0)
 		up := time.Since(began)
@@ -27,7 +28,7 @@ func TestRestartOfTheOnlyNode(t *testing.T) {
 		}
 		took := time.Since(began)
 		t.Logf("up %v after the restart, the actor back after %v", up, took)
-		if limit := patience(3 * time.Second); took > limit {
+		if limit := process.Patience(3 * time.Second); took > limit {
 			t.Errorf("the actor was back after %v, want %v", took, limit)
 		}
 	}
@@ -40,22 +41,22 @@ func TestFullRestart(t *testing.T) {
 	load := begin(c, 8, 60)
 	c.eventually("calls", func() bool { return load.made() > 500 })
 	for _, n := range c.nodes {
-		n.kill()
+		n.Kill()
 	}
 	began := time.Now()
 	claimed := len(c.caller.Cluster().Shards)
 	for i := range c.nodes {
-		c.nodes[i] = launch(t, roleNode, c.settings(i))
+		c.nodes[i] = process.Launch(t, roleNode, nodeName(i), c.settings(i))
 	}
 	for _, n := range c.nodes {
-		n.ready()
+		n.Ready()
 	}
 	load.end()
 	took := time.Since(began)
 	load.undelivered(t, false)
 	load.audit(t)
 	t.Logf("%d shards had owners; the last call under way was answered %v after the kill", claimed, took)
-	if limit := patience(5 * time.Second); took > limit {
+	if limit := process.Patience(5 * time.Second); took > limit {
 		t.Errorf("calls waited %v for the restarted nodes, want at most %v", took, limit)
 	}
 }
@@ -67,20 +68,20 @@ func TestOrphansAreClaimedUnasked(t *testing.T) {
 		c.place(i, 20)
 	}
 	for _, n := range c.nodes {
-		n.kill()
+		n.Kill()
 	}
 	began := time.Now()
 	claimed := len(c.caller.Cluster().Shards)
 	for i := range c.nodes {
-		c.nodes[i] = launch(t, roleNode, c.settings(i))
+		c.nodes[i] = process.Launch(t, roleNode, nodeName(i), c.settings(i))
 	}
 	for _, n := range c.nodes {
-		n.ready()
+		n.Ready()
 	}
 	c.eventually("every shard has an owner among the new nodes", func() bool { return c.orphans() == 0 })
 	took := time.Since(began)
 	t.Logf("%d shards were claimed unasked, %v after the kill", claimed, took)
-	if limit := patience(5 * time.Second); took > limit {
+	if limit := process.Patience(5 * time.Second); took > limit {
 		t.Errorf("orphans were claimed %v after the kill, want at most %v", took, limit)
 	}
 }
@@ -106,20 +107,20 @@ func (c *cluster) orphans() int {
 // so nodes suspend and resume, and none has to end.
 func TestEtcdRestart(t *testing.T) {
 	const ttl = 2 * time.Second
-	s := settings{Name: "etcd", Dir: t.TempDir(), Address: freeAddress(t)}
-	etcd := spawn(t, roleEtcd, s)
-	c := startOn(t, []string{etcd.ready()}, 3, ttl)
+	s := process.EtcdSettings{Dir: t.TempDir(), Address: freeAddress(t)}
+	etcd := process.Spawn(t, process.RoleEtcd, "etcd", s)
+	c := startOn(t, []string{etcd.Ready()}, 3, ttl)
 	load := begin(c, 8, 60)
 	for _, suspended := range []bool{false, true} {
 		before := load.made()
 		c.eventually("calls", func() bool { return load.made() > before+300 })
-		etcd.kill()
+		etcd.Kill()
 		began := time.Now()
 		if suspended {
 			c.eventually("nodes without etcd are suspended", func() bool { return c.caller.Ready() != nil })
 			t.Logf("suspended %v after the etcd died", time.Since(began))
 		}
-		etcd = spawn(t, roleEtcd, s)
+		etcd = process.Spawn(t, process.RoleEtcd, "etcd", s)
 		up := time.Now()
 		c.eventually("nodes resume", func() bool { return c.caller.Ready() == nil })
 		if _, err := c.greet(t.Context(), guarantee.ExactlyOnce, "after", "1"); err != nil {
@@ -127,20 +128,20 @@ func TestEtcdRestart(t *testing.T) {
 		}
 		took := time.Since(up)
 		t.Logf("etcd was away for %v; calls went through %v after it was back", up.Sub(began), took)
-		if limit := patience(time.Second); took > limit {
+		if limit := process.Patience(time.Second); took > limit {
 			t.Errorf("calls went through only %v after etcd was back", took)
 		}
 	}
 	began := time.Now()
 	load.end()
-	if took := time.Since(began); took > patience(5*time.Second) {
+	if took := time.Since(began); took > process.Patience(5*time.Second) {
 		t.Errorf("calls waited %v longer than the etcd was away", took)
 	}
 	load.undelivered(t, false)
 	load.audit(t)
 	for i, n := range c.nodes {
-		if !c.isMember(n.ready()) {
-			t.Errorf("node %d lost its session; it said %q", i, n.said())
+		if !c.isMember(n.Ready()) {
+			t.Errorf("node %d lost its session; it said %q", i, n.Said())
 		}
 	}
 }

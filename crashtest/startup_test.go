@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/cajun-go/cajun/cajunetcd"
+	"github.com/cajun-go/cajun/crashtest/internal/process"
 	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
 	"github.com/cajun-go/cajun/metadata/embedetcd"
 	cajun "github.com/cajun-go/cajun/runtime"
@@ -54,7 +55,7 @@ func TestStartUp(t *testing.T) {
 	}
 	all := time.Since(began)
 	t.Logf("from nothing: etcd after %v, the node after %v, the first reply after %v, one of each kind after %v", etcd, up, first, all)
-	if limit := patience(2 * time.Second); first > limit {
+	if limit := process.Patience(2 * time.Second); first > limit {
 		t.Errorf("the first reply came after %v, want less than a second; even this busy machine gets %v", first, limit)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cajun-go/cajun/crashtest/internal/process"
 	"github.com/cajun-go/cajun/guarantee"
 )
 
@@ -37,41 +38,41 @@ func TestStoppedOwner(t *testing.T) {
 	}
 	// A remote caller's call in its handler, at each level, and a local one.
 	inHandler := call(guarantee.AtMostOnce, remote, holdName)
-	node.await("entered " + remote)
+	node.Await("entered " + remote)
 	repeated := make(map[string]<-chan reply)
 	for i, level := range []guarantee.Level{guarantee.AtLeastOnce, guarantee.ExactlyOnce} {
 		repeated[other[i]] = call(level, other[i], holdName)
-		node.await("entered " + other[i])
+		node.Await("entered " + other[i])
 	}
-	node.tell("greet handler AT_MOST_ONCE %s %s", local, holdName)
-	node.await("entered " + local)
+	node.Tell("greet handler AT_MOST_ONCE %s %s", local, holdName)
+	node.Await("entered " + local)
 	// Calls in the mailboxes behind them: they get there before the answer to a
 	// call of another actor that was sent after them.
 	inMailbox := call(guarantee.AtMostOnce, remote, "16")
-	node.tell("greet mailbox AT_MOST_ONCE %s 16", local)
+	node.Tell("greet mailbox AT_MOST_ONCE %s 16", local)
 	for range 20 {
 		if _, err := c.greet(ctx, guarantee.AtMostOnce, read, "1"); err != nil {
 			t.Fatal(err)
 		}
 	}
 
-	node.stop()
+	node.Stop()
 	began := time.Now()
 	session := c.session(stopped)
 	for i, other := range c.nodes {
 		if i != stopped {
-			other.tell("release")
+			other.Tell("release")
 		}
 	}
 	// What it finds when it wakes.
-	node.tell("release")
-	node.tell("tally read %s", read)
-	node.tell("greet fresh AT_MOST_ONCE %s 4096", other[2])
+	node.Tell("release")
+	node.Tell("tally read %s", read)
+	node.Tell("greet fresh AT_MOST_ONCE %s 4096", other[2])
 	// Its lease expires at the earliest now.
 	gone := c.eventually("the stopped node's lease ends", func() bool { return !c.isMember(session) })
 	first, all := c.back(stopped, append([]string{read}, other[2:]...), began)
 	t.Logf("stopped: out of the members after %v, first actor back after %v, all after %v", gone, first, all)
-	if limit := ttl + patience(time.Second); all > limit {
+	if limit := ttl + process.Patience(time.Second); all > limit {
 		t.Errorf("its actors were away for %v, want at most %v", all, limit)
 	}
 	if _, err := c.greet(ctx, guarantee.AtMostOnce, read, "65536"); err != nil {
@@ -87,26 +88,26 @@ func TestStoppedOwner(t *testing.T) {
 	queued := <-inMailbox
 	wantUnanswered("the call in the mailbox", queued)
 
-	node.resume()
-	node.await("ended lost")
+	node.Resume()
+	node.Await("ended lost")
 	for _, id := range []string{"handler", "mailbox"} {
-		if got := node.await("result " + id + " "); id == "handler" && !strings.HasPrefix(got, "error") {
+		if got := node.Await("result " + id + " "); id == "handler" && !strings.HasPrefix(got, "error") {
 			t.Errorf("the local caller of the %s was told %q", id, got)
 		}
 	}
 	// A caller in the process that woke may reach the new owner, or nobody; but
 	// it must not get what the old owner remembers.
-	if got := node.await("result read "); got == "ok 20" {
+	if got := node.Await("result read "); got == "ok 20" {
 		t.Errorf("a read was served from the memory of the former owner: %q", got)
 	}
-	fresh := node.await("result fresh ")
-	if strings.HasSuffix(fresh, node.name) {
+	fresh := node.Await("result fresh ")
+	if strings.HasSuffix(fresh, node.Name()) {
 		t.Errorf("a call was served by the former owner: %q", fresh)
 	}
-	node.wait(ctx)
+	node.Wait(ctx)
 
 	for key, answer := range repeated {
-		if r := <-answer; r.err != nil || r.node == node.name {
+		if r := <-answer; r.err != nil || r.node == node.Name() {
 			t.Errorf("a repeatable call of %s: from %q, %v", key, r.node, r.err)
 		}
 	}

@@ -1,5 +1,5 @@
 //go:build race
 
-package crashtest
+package process
 
 const slowness = 2

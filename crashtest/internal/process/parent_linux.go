@@ -1,4 +1,4 @@
-package crashtest
+package process
 
 import "syscall"
 

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package crashtest
+package process
 
 import "syscall"
 
