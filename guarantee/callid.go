@@ -47,6 +47,11 @@ func ShardCaller(kind string, number uint32) string {
 	return fmt.Sprintf("%s%s/%d", shardPrefix, kind, number)
 }
 
+// TurnCaller names a shard as the caller of what its actors call in the middle
+// of a turn, apart from ShardCaller: a turn may take long, and messages need not
+// wait for it.
+func TurnCaller(kind string, number uint32) string { return ShardCaller(kind, number) + "/turns" }
+
 // IsShardCaller reports whether a caller is a shard and no session.
 func IsShardCaller(caller string) bool { return strings.HasPrefix(caller, shardPrefix) }
 

@@ -2,6 +2,7 @@ package guarantee
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -132,7 +133,7 @@ func TestWindowRefusesMoreThanItHolds(t *testing.T) {
 // among the outstanding, and are bounded themselves.
 func TestWindowKeepsPartsApart(t *testing.T) {
 	var w Window[uint64]
-	for s := uint64(1); s <= MaxOutstanding; s++ {
+	for s := uint64(1); s <= MaxTurns; s++ {
 		for part := uint64(1); part <= MaxParts; part++ {
 			if _, v := w.Look(s, part); v != New {
 				t.Fatalf("call %d.%d: %v, want New", s, part, v)
@@ -143,7 +144,7 @@ func TestWindowKeepsPartsApart(t *testing.T) {
 			t.Fatalf("call %d.%d: %v, want Full", s, MaxParts+1, v)
 		}
 	}
-	if _, v := w.Look(MaxOutstanding+1, 1); v != Full {
+	if _, v := w.Look(MaxTurns+1, 1); v != Full {
 		t.Errorf("one sequence too many: %v, want Full", v)
 	}
 	if answer, v := w.Look(7, 9); v != Known || answer != 7009 {
@@ -153,8 +154,66 @@ func TestWindowKeepsPartsApart(t *testing.T) {
 	if _, v := w.Look(2, 9); v != Forgotten {
 		t.Errorf("call 2.9 below the watermark: %v, want Forgotten", v)
 	}
-	if _, v := w.Look(MaxOutstanding+1, 1); v != New {
+	if _, v := w.Look(MaxTurns+1, 1); v != New {
 		t.Errorf("a new call after two were acknowledged: %v, want New", v)
+	}
+}
+
+// TestWindowOfTurns drives a caller whose turns end in any order, with frames
+// that are overtaken and repeated: the calls of an open turn are known for as
+// long as it is, what has ended is never taken for new, and is forgotten.
+func TestWindowOfTurns(t *testing.T) {
+	type frame struct {
+		sequence, watermark uint64
+		open                []uint64
+	}
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		var w Window[uint64]
+		var open []uint64
+		var sent []frame
+		answered := map[uint64]bool{}
+		last := uint64(0)
+		limit := 1 + rnd.IntN(200)
+		for range 1000 {
+			if rnd.IntN(2) == 0 && len(open) < limit {
+				last += 1 + uint64(rnd.IntN(3))
+				open = append(open, last)
+			}
+			var f frame
+			if repeat := len(sent) > 0 && rnd.IntN(4) == 0; repeat {
+				f = sent[rnd.IntN(len(sent))]
+			} else if len(open) > 0 {
+				f = frame{open[rnd.IntN(len(open))], last + 1, slices.Clone(open)}
+				if len(open) > MaxOpen {
+					f.watermark, f.open = open[MaxOpen], f.open[:MaxOpen]
+				}
+				sent = append(sent, f)
+			} else {
+				continue
+			}
+			w.Advance(f.watermark, f.open...)
+			_, v := w.Look(f.sequence, 1)
+			isOpen := slices.Contains(open, f.sequence)
+			switch {
+			case isOpen && answered[f.sequence] != (v == Known), isOpen && v != Known && v != New:
+				t.Fatalf("seed %d: call %d of an open turn is %v; answered: %t", seed, f.sequence, v, answered[f.sequence])
+			case !isOpen && answered[f.sequence] && v == New:
+				t.Fatalf("seed %d: call %d of a turn that has ended is new again", seed, f.sequence)
+			}
+			if v == New {
+				w.Remember(f.sequence, 1, f.sequence)
+				answered[f.sequence] = true
+			}
+			if len(open) > 0 && rnd.IntN(2) == 0 { // mostly a young one: some stay open for long
+				i := len(open) - 1 - min(rnd.IntN(len(open)), rnd.IntN(len(open)))
+				open = slices.Delete(open, i, i+1)
+			}
+		}
+		w.Advance(last+1, open...)
+		if w.Len() > len(open) || !slices.Equal(w.Open(), open) {
+			t.Fatalf("seed %d: %d answers are remembered of %d open turns", seed, w.Len(), len(open))
+		}
 	}
 }
 

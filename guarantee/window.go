@@ -15,6 +15,16 @@ const MaxParts = 64
 // passed it. The next call waits at the sender.
 const MaxOutstanding = 64
 
+const (
+	// MaxTurns is how many turns of a shard's actors one actor remembers calls
+	// of. They do not wait for each other at the sender, as one could be a part of
+	// the other, so there is room for more of them.
+	MaxTurns = 1024
+	// MaxOpen is how many open turns a caller excepts from its watermark: so many
+	// may take long before those that began later are remembered for that time.
+	MaxOpen = 64
+)
+
 // Verdict is what a Window knows of a call.
 type Verdict uint8
 
@@ -26,17 +36,19 @@ const (
 	// Forgotten says that the caller has acknowledged the call's answer, or
 	// given it up, so that nothing is remembered of it.
 	Forgotten
-	// Full says that the call may be new but MaxOutstanding answers are still
-	// unacknowledged, which no honest caller lets happen.
+	// Full says that the call may be new but there is no room to remember it:
+	// MaxOutstanding sequences, MaxTurns turns or MaxParts calls of this one are
+	// remembered already.
 	Full
 )
 
 // Window remembers the answers, of any type A, that one caller got from one
 // actor and has not acknowledged yet. Its size is bounded: a caller tells with
-// each call which of its calls is the lowest outstanding one (the watermark),
-// and what lies below is forgotten. The zero value is empty and ready.
+// each call below which of its calls (the watermark), with some exceptions, none
+// will come again, and those are forgotten. The zero value is empty and ready.
 type Window[A any] struct {
 	watermark uint64
+	open      []uint64   // below watermark and not forgotten, ascending
 	answers   []entry[A] // ascending by sequence and part
 }
 
@@ -45,21 +57,41 @@ type entry[A any] struct {
 	answer         A
 }
 
-// Watermark returns the lowest sequence that is not forgotten.
+// Watermark returns the sequence below which all are forgotten but those that
+// Open returns.
 func (w *Window[A]) Watermark() uint64 { return w.watermark }
+
+// Open returns the sequences below the watermark that may still come, ascending.
+func (w *Window[A]) Open() []uint64 { return w.open }
 
 // Len returns how many answers are remembered.
 func (w *Window[A]) Len() int { return len(w.answers) }
 
-// Advance forgets every call below watermark. Watermarks only rise: a lower
-// one, from a frame that was overtaken, changes nothing.
-func (w *Window[A]) Advance(watermark uint64) {
-	if watermark <= w.watermark {
+// Advance forgets every call below watermark, but those of the sequences that
+// are open, in ascending order. What is forgotten remains so: a frame that was
+// overtaken changes nothing.
+func (w *Window[A]) Advance(watermark uint64, open ...uint64) {
+	if len(open) == 0 && len(w.open) == 0 {
+		if watermark > w.watermark {
+			w.watermark = watermark
+			i, _ := w.find(watermark, 0)
+			w.answers = slices.Delete(w.answers, 0, i)
+		}
 		return
 	}
-	w.watermark = watermark
-	i, _ := w.find(watermark, 0)
-	w.answers = slices.Delete(w.answers, 0, i)
+	before, wasOpen := w.watermark, w.open
+	forgotten := func(s, below uint64, open []uint64) bool {
+		_, excepted := slices.BinarySearch(open, s)
+		return s < below && !excepted
+	}
+	w.watermark = max(before, watermark)
+	w.open = nil
+	for _, s := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(wasOpen, open)))) {
+		if s < w.watermark && !forgotten(s, before, wasOpen) && !forgotten(s, watermark, open) {
+			w.open = append(w.open, s)
+		}
+	}
+	w.answers = slices.DeleteFunc(w.answers, func(e entry[A]) bool { return forgotten(e.sequence, w.watermark, w.open) })
 }
 
 // Look tells what is known of the call with this sequence and part, and its
@@ -70,11 +102,15 @@ func (w *Window[A]) Look(sequence, part uint64) (A, Verdict) {
 	switch {
 	case found:
 		return w.answers[i].answer, Known
-	case sequence < w.watermark:
+	case sequence < w.watermark && !slices.Contains(w.open, sequence):
 		return none, Forgotten
 	}
+	limit := MaxOutstanding
+	if part != 0 {
+		limit = MaxTurns
+	}
 	switch parts := w.parts(sequence); {
-	case parts >= MaxParts, parts == 0 && len(w.answers) >= MaxOutstanding && w.sequences() >= MaxOutstanding:
+	case parts >= MaxParts, parts == 0 && len(w.answers) >= limit && w.sequences() >= limit:
 		return none, Full
 	}
 	return none, New
@@ -110,8 +146,7 @@ func (w *Window[A]) parts(sequence uint64) int {
 	return n
 }
 
-// sequences counts the sequences among the answers, of which there are at most
-// MaxOutstanding.
+// sequences counts the sequences among the answers.
 func (w *Window[A]) sequences() (n int) {
 	for i, e := range w.answers {
 		if i == 0 || w.answers[i-1].sequence != e.sequence {

@@ -21,7 +21,12 @@ import (
 const (
 	// MaxTurn is the largest commit of one turn in bytes, state, replies and
 	// names together.
-	MaxTurn = 1 << 20
+	MaxTurn = 896 << 10
+	// MaxItem is the largest message or timer in bytes. What becomes of one that
+	// is stored can always be stored, too: such a commit may have more than
+	// MaxTurn by this and a reserve for what is noted about it.
+	MaxItem     = 112 << 10
+	itemReserve = 16 << 10
 	// KeyRetention is how long a call under the caller's own key is remembered.
 	// After it, the same key is a new call.
 	KeyRetention = 24 * time.Hour
@@ -85,6 +90,8 @@ type stage struct {
 	changes map[string]proto.Message
 	// swept is how many obsolete rows the commit deletes.
 	swept int
+	// limit bounds the commit in bytes.
+	limit int
 }
 
 // rows counts the rows, with one for the agenda.
@@ -127,11 +134,15 @@ type aged struct {
 type Turn struct {
 	// State is the actor's encoded state after the turn.
 	State []byte
-	// Call, Method and Watermark name the call, if its reply is to be
-	// remembered.
+	// Call and Method name the call, if its reply is to be remembered, and
+	// Watermark and Open tell which of its caller's will not come again.
 	Call      guarantee.CallID
 	Method    string
 	Watermark uint64
+	Open      []uint64
+	// Settles says that the turn only tells what has become of an item that is
+	// stored.
+	Settles bool
 	// Reply is the answer to remember; nil remembers nothing.
 	Reply *statev1.Reply
 	// Changes are what the turn has done to the actor's items, at most
@@ -189,7 +200,7 @@ func (a *Actor) loadRow(row state.Row, now int64) error {
 			return a.corrupt("row "+row.Name, err)
 		}
 		w := a.window(session)
-		w.Advance(stored.GetWatermark())
+		w.Advance(stored.GetWatermark(), stored.GetOpen()...)
 		for _, r := range stored.GetReplies() {
 			w.Remember(r.GetSequence(), r.GetPart(), r)
 		}
@@ -236,9 +247,9 @@ func RequestHash(method string, req proto.Message) ([]byte, error) {
 	return sum[:16], nil
 }
 
-// Look tells what is known of a call, after forgetting what its watermark
-// acknowledges.
-func (a *Actor) Look(call guarantee.CallID, method string, watermark uint64) (*statev1.Reply, guarantee.Verdict) {
+// Look tells what is known of a call, after forgetting what comes no more: all
+// below the watermark that is not open.
+func (a *Actor) Look(call guarantee.CallID, method string, watermark uint64, open ...uint64) (*statev1.Reply, guarantee.Verdict) {
 	if call.Key != "" {
 		if row, ok := a.keys[keyName(method, call.Key)]; ok && row.GetExpires() >= time.Now().Unix() {
 			return row.GetReply(), guarantee.Known
@@ -246,7 +257,7 @@ func (a *Actor) Look(call guarantee.CallID, method string, watermark uint64) (*s
 		return nil, guarantee.New
 	}
 	w := a.window(call.Session)
-	w.Advance(watermark)
+	w.Advance(watermark, open...)
 	return w.Look(call.Sequence, call.Part)
 }
 
@@ -279,6 +290,10 @@ func (a *Actor) Add(t Turn) bool {
 		return false
 	}
 	a.staged.turns++
+	a.staged.limit = max(a.staged.limit, MaxTurn)
+	if t.Settles {
+		a.staged.limit = MaxTurn + MaxItem + itemReserve
+	}
 	a.staged.bytes += cost - len(a.staged.state)
 	a.staged.state = t.State
 	switch {
@@ -289,7 +304,7 @@ func (a *Actor) Add(t Turn) bool {
 		a.staged.key(name)
 	default:
 		w := a.window(t.Call.Session)
-		w.Advance(t.Watermark)
+		w.Advance(t.Watermark, t.Open...)
 		w.Remember(t.Call.Sequence, t.Call.Part, t.Reply)
 		a.staged.caller(t.Call.Session)
 	}
@@ -372,8 +387,8 @@ func (a *Actor) encode() (state.Commit, []byte, error) {
 	if err := a.itemRows(&c); err != nil {
 		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
 	}
-	if c.Size() > MaxTurn {
-		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, c.Size(), MaxTurn)}
+	if c.Size() > a.staged.limit {
+		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, c.Size(), a.staged.limit)}
 	}
 	return c, id, nil
 }
@@ -383,7 +398,7 @@ func (a *Actor) encode() (state.Commit, []byte, error) {
 func (a *Actor) replyRows() (rows []state.Row, err error) {
 	for _, session := range a.staged.callers {
 		w := a.window(session)
-		row := &statev1.CallerRow{Watermark: w.Watermark()}
+		row := &statev1.CallerRow{Watermark: w.Watermark(), Open: w.Open()}
 		for r := range w.Answers {
 			row.Replies = append(row.Replies, r)
 		}

@@ -101,7 +101,7 @@ func (it *items) apply(c Change) {
 		row := as[*statev1.TimerRow](c.row)
 		it.timers = assign(it, it.timers, rest, row)
 		if row != nil {
-			it.clock.add(tick{wake(row), rest})
+			it.setClock(tick{wake(row), rest})
 		}
 	case intentRow:
 		it.intent = as[*statev1.IntentRow](c.row)
@@ -184,6 +184,20 @@ func (it *items) agenda() (a state.Agenda) {
 // AtOnce is the due time in an agenda of an actor with messages to send or to
 // handle, or with a turn to bring to its end.
 const AtOnce = 1
+
+// setClock puts a timer's time into the clock. The ones before it stay there
+// until they come to the top, or are too many.
+func (it *items) setClock(t tick) {
+	if len(it.clock) <= 2*len(it.timers)+16 {
+		it.clock.add(t)
+		return
+	}
+	it.clock = it.clock[:0]
+	for name, row := range it.timers {
+		it.clock = append(it.clock, tick{wake(row), name})
+	}
+	heap.Init(&it.clock)
+}
 
 // nextTimer returns when the next timer needs to be seen to, in Unix
 // nanoseconds.

@@ -71,6 +71,9 @@ func (g generator) frame() link.Frame {
 			r.Chain = append(r.Chain, g.text())
 		}
 		for range g.IntN(4) {
+			r.OpenBelow = append(r.OpenBelow, g.number())
+		}
+		for range g.IntN(4) {
 			r.Headers = append(r.Headers, link.Header{Key: g.text(), Value: g.text()})
 		}
 		return link.Frame{Request: r}
@@ -102,7 +105,7 @@ func toProto(f link.Frame) *linkv1.Frame {
 			Level: uint32(r.Level), OneWay: r.OneWay, CallSession: r.Call.Session,
 			CallSequence: r.Call.Sequence, CallKey: r.Call.Key, Watermark: r.Watermark,
 			TimeoutNanos: int64(r.Timeout), Chain: r.Chain, Payload: r.Payload, Repeat: r.Repeat,
-			CallPart: r.Call.Part, Hops: r.Hops,
+			CallPart: r.Call.Part, Hops: r.Hops, OpenBelow: r.OpenBelow,
 		}
 		if e := r.Errand; e != nil {
 			m.Errand = &linkv1.Errand{Task: linkv1.Errand_Task(e.Task), Name: e.Name, AfterNanos: int64(e.After), EveryNanos: int64(e.Every), Sequence: e.Sequence}
@@ -216,7 +219,7 @@ func TestCodecKnowsEveryField(t *testing.T) {
 	request := link.Frame{Request: &link.Request{
 		ID: 1, Kind: "k", Key: "k", Method: "m", Shard: 1, Epoch: 1, Level: 1, OneWay: true, Repeat: true,
 		Call:      guarantee.CallID{Session: "s", Sequence: 1, Part: 1, Key: "k"},
-		Watermark: 1, Timeout: 1, Chain: []string{"c"}, Headers: []link.Header{{Key: "a", Value: "b"}},
+		Watermark: 1, OpenBelow: []uint64{1}, Timeout: 1, Chain: []string{"c"}, Headers: []link.Header{{Key: "a", Value: "b"}},
 		Payload: []byte{1}, Hops: 1, Errand: &link.Errand{Task: 1, Name: "n", After: 1, Every: 1, Sequence: 1},
 	}}
 	response := link.Frame{Response: &link.Response{

@@ -87,7 +87,7 @@ func WalkBatch(b []byte, hello, frame func([]byte) error) error {
 
 func (d *Decoder) readRequest(parent *fields, b []byte) {
 	r := &d.request
-	*r = Request{Chain: r.Chain[:0], Headers: r.Headers[:0]}
+	*r = Request{Chain: r.Chain[:0], Headers: r.Headers[:0], OpenBelow: r.OpenBelow[:0]}
 	overhead := len(b)
 	in := fields{rest: b, err: parent.err}
 	for in.next() {
@@ -138,6 +138,8 @@ func (d *Decoder) readRequest(parent *fields, b []byte) {
 			}
 			d.readErrand(&in)
 			r.Errand = &d.errand
+		case requestOpenBelow:
+			r.OpenBelow = in.packed(r.OpenBelow, "open sequences", MaxOpen)
 		default:
 			in.skip()
 		}
@@ -333,6 +335,22 @@ func (in *fields) uint64() uint64 {
 	}
 	in.rest = in.rest[n:]
 	return v
+}
+
+// packed appends repeated numbers to list, in their packed form or one by one.
+func (in *fields) packed(list []uint64, what string, limit int) []uint64 {
+	if in.typ == protowire.VarintType {
+		list = append(list, in.uint64())
+		in.limit(what, len(list), limit)
+		return list
+	}
+	numbers := fields{rest: in.bytes(), typ: protowire.VarintType, num: in.num, err: in.err}
+	for len(numbers.rest) > 0 && numbers.err == nil {
+		list = append(list, numbers.uint64())
+		numbers.limit(what, len(list), limit)
+	}
+	in.err = numbers.err
+	return list
 }
 
 func (in *fields) uint32() uint32 {

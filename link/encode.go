@@ -37,6 +37,7 @@ const (
 	requestCallPart     protowire.Number = 18
 	requestHops         protowire.Number = 19
 	requestErrand       protowire.Number = 20
+	requestOpenBelow    protowire.Number = 21
 
 	errandTask     protowire.Number = 1
 	errandName     protowire.Number = 2
@@ -147,6 +148,9 @@ func (r *Request) size() int {
 	if r.Errand != nil {
 		n += protowire.SizeTag(requestErrand) + protowire.SizeBytes(r.Errand.size())
 	}
+	if len(r.OpenBelow) > 0 {
+		n += protowire.SizeTag(requestOpenBelow) + protowire.SizeBytes(sizePacked(r.OpenBelow))
+	}
 	for _, actor := range r.Chain {
 		n += protowire.SizeTag(requestChain) + protowire.SizeBytes(len(actor))
 	}
@@ -194,7 +198,22 @@ func (r *Request) append(b []byte) []byte {
 		b = appendUint(b, errandEvery, uint64(e.Every))
 		b = appendUint(b, errandSequence, e.Sequence)
 	}
+	if len(r.OpenBelow) > 0 {
+		b = protowire.AppendTag(b, requestOpenBelow, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(sizePacked(r.OpenBelow)))
+		for _, v := range r.OpenBelow {
+			b = protowire.AppendVarint(b, v)
+		}
+	}
 	return b
+}
+
+// sizePacked is the size of packed numbers.
+func sizePacked(numbers []uint64) (n int) {
+	for _, v := range numbers {
+		n += protowire.SizeVarint(v)
+	}
+	return n
 }
 
 func (e *Errand) size() int {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/cajun-go/cajun/guarantee"
 )
 
 // Limits of everything in a frame but its payload, which Config.MaxMessage
@@ -14,6 +16,8 @@ const (
 	MaxText = 64 << 10
 	// MaxChain bounds the number of actors in Request.Chain.
 	MaxChain = 256
+	// MaxOpen bounds the number of sequences in Request.OpenBelow.
+	MaxOpen = guarantee.MaxOpen
 	// MaxHeaders bounds the number of Request.Headers.
 	MaxHeaders = 128
 	// MaxDetails bounds the number of Response.Details.
@@ -51,6 +55,7 @@ func (f *Frame) Check(maxMessage int) error {
 func (r *Request) check(maxMessage int) error {
 	c := checker{}
 	c.count("chain entries", len(r.Chain), MaxChain)
+	c.count("open sequences", len(r.OpenBelow), MaxOpen)
 	c.count("headers", len(r.Headers), MaxHeaders)
 	c.text("kind", r.Kind)
 	c.text("key", r.Key)

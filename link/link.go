@@ -147,6 +147,8 @@ type Request struct {
 	Repeat    bool
 	Call      guarantee.CallID
 	Watermark uint64
+	// OpenBelow is how far below Watermark sequences lie that may come again.
+	OpenBelow []uint64
 	// Timeout is what remains of the caller's deadline; 0 is none.
 	Timeout time.Duration
 	Chain   []string

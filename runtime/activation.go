@@ -3,6 +3,7 @@ package cajun
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"connectrpc.com/connect/v2"
 
@@ -40,15 +41,23 @@ type activation struct {
 	used      int64
 	current   *call
 	attention attention
+	broken    map[guarantee.CallID]broken
 
 	// The instance: nil while the actor is not active. Only the running
 	// goroutine touches these.
 	actor   any
 	durable *durable
+	// open says that a turn that has called others may not be at its end.
+	open atomic.Bool
+	// attending says that the actor's own items are being seen to, and that who
+	// does so knows when to do it again.
+	attending bool
 	// reruns counts the runs in a row of an intent's turn that have failed for
 	// a reason of its own, and lastRun is the latest one's.
 	reruns  int
 	lastRun *failure
+	// fallen says that its handler has ended the goroutine.
+	fallen bool
 	// waitsFor are the actors without whose answers that run has ended.
 	waitsFor []string
 }
@@ -90,11 +99,17 @@ func (a *activation) enqueue(c *call) (gone bool, fail *failure) {
 			return false, nil
 		}
 	}
-	if int(a.queued) >= a.shard.host.capacity {
+	limit := a.shard.host.capacity
+	if c.nested {
+		// A turn waits for it, perhaps in a circle with what keeps this mailbox full:
+		// it can only be told so once it is in.
+		limit *= 2
+	}
+	if int(a.queued) >= limit {
 		return false, refuse(connect.CodeResourceExhausted,
 			"the mailbox of %s is full (%d messages): call less often, shard the work over more actors, or raise mailbox_capacity", a.shard.host.kind.Name, a.queued)
 	}
-	if inline && !a.running && !a.passivate {
+	if inline && !a.running && !a.passivate && !a.open.Load() {
 		c.inline = true
 		a.running = true
 		a.current = c
@@ -113,8 +128,9 @@ func (a *activation) enqueue(c *call) (gone bool, fail *failure) {
 }
 
 // runInline runs the turn of a call that enqueue left to its caller, on the
-// caller's goroutine. What came into the mailbox meanwhile is left to a worker.
-func (a *activation) runInline(c *call) {
+// caller's goroutine, and reports whether it had to store something. What came
+// into the mailbox meanwhile is left to a worker.
+func (a *activation) runInline(c *call) (stored bool) {
 	returned := false
 	defer func() {
 		a.mu.Lock()
@@ -130,8 +146,11 @@ func (a *activation) runInline(c *call) {
 		}
 		a.shard.leave()
 	}()
-	a.take(c)
+	if stored = a.take(c); stored {
+		_ = a.flush() // nobody else waits for the answer
+	}
 	returned = true
+	return stored
 }
 
 // find returns the call that c repeats, if it is running or queued here. a.mu
@@ -172,6 +191,7 @@ func (a *activation) run() {
 }
 
 func (a *activation) runTurns() {
+	a.fallen = false
 	for {
 		switch c, next := a.pop(); next {
 		case nextTurn:
@@ -179,7 +199,7 @@ func (a *activation) runTurns() {
 		case nextAttention:
 			a.attend()
 		case nextFlush:
-			a.flush()
+			_ = a.flush()
 		case nextPassivation:
 			a.deactivate()
 			if a.leaveMemory() {
@@ -232,6 +252,7 @@ func (a *activation) pop() (c *call, next int) {
 
 // finish hands a turn's result to everybody who waits for it.
 func (a *activation) finish(c *call, r result) {
+	a.noteBroken(c, r.fail)
 	joined := a.retire(c)
 	c.turn.close()
 	c.answer(a.shard.node, r)
@@ -259,8 +280,9 @@ func (a *activation) retire(c *call) (joined []*call) {
 
 // answerRepeats hands the result of a call to its repeats.
 func (a *activation) answerRepeats(joined []*call, r result) {
-	if len(joined) > 0 && r.fail != nil && r.fail.interrupted {
-		// Whoever repeats the call still waits: it was another one who left.
+	if len(joined) > 0 && r.fail != nil && r.fail.interrupted && (r.fail.code != connect.CodeDeadlineExceeded || joined[0].id.Key != "") {
+		// Whoever repeats the call still waits: it was another one who left. The
+		// deadline is that of all attempts, unless they come from several callers.
 		r.fail = &failure{code: connect.CodeUnavailable, outcome: r.fail.outcome, retryable: true, message: "an earlier attempt was given up: " + r.fail.message}
 	}
 	for _, j := range joined {

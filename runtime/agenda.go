@@ -34,6 +34,11 @@ const busyPause = 5 * time.Millisecond
 func (g *agenda) set(key string, at int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.put(key, at)
+}
+
+// put is set for who holds g.mu.
+func (g *agenda) put(key string, at int64) {
 	entry := g.byKey[key]
 	switch {
 	case entry == nil && at == 0:
@@ -55,6 +60,15 @@ func (g *agenda) set(key string, at int64) {
 		heap.Fix(&g.queue, entry.index)
 	}
 	g.arm(0)
+}
+
+// bring sees to it that the actor is looked after at that time at the latest.
+func (g *agenda) bring(key string, at int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if entry := g.byKey[key]; entry == nil || entry.at > at {
+		g.put(key, at)
+	}
 }
 
 // arm sets the timer for the first appointment, and not before the pause is

@@ -3,6 +3,7 @@ package cajun
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -25,6 +26,14 @@ type attention struct {
 	// visits are told when the actor is loaded, and settlements are to be stored.
 	visits      []func()
 	settlements []settlement
+	// failed are turns of own items that cannot be stored.
+	failed []ownFailure
+}
+
+// ownFailure is why the turn of an own item counts as failed.
+type ownFailure struct {
+	call *call
+	fail *failure
 }
 
 // settlement is a change of an actor's items that does not come from a turn.
@@ -115,6 +124,8 @@ func (a *activation) attend() {
 	if !a.shard.node.untilActive() {
 		return
 	}
+	a.attending = true
+	defer func() { a.attending = false }()
 	if a.durable != nil && a.durable.isLost() {
 		a.drop()
 	}
@@ -130,11 +141,14 @@ func (a *activation) attend() {
 		}
 	}
 	a.mu.Lock()
-	settlements := a.attention.settlements
-	a.attention.settlements = nil
+	settlements, failed := a.attention.settlements, a.attention.failed
+	a.attention.settlements, a.attention.failed = nil, nil
 	a.mu.Unlock()
 	for _, st := range settlements {
 		a.stageOwn(st)
+	}
+	for _, f := range failed {
+		a.ownFailed(f.call, f.fail)
 	}
 	if a.hasIntent() && !a.finishIntent() {
 		return
@@ -204,6 +218,9 @@ func (o own) is() bool { return o.label != "" }
 func (a *activation) ownCall(o own, m *statev1.Message, trouble *statev1.Trouble) *call {
 	h := a.shard.host
 	c := &call{activation: a, own: o, level: guarantee.Level(m.GetLevel()), headers: m.GetHeaders(), hops: m.GetHops(), peer: a.shard.node.ID(), repeat: trouble.GetAttempts() > 0}
+	if o.timer != "" {
+		c.hops = 0 // time passes, so nothing runs in a circle
+	}
 	c.turn.call = c
 	timeout := a.shard.node.config.callTimeout
 	if m.GetTimeoutNanos() > 0 {
@@ -232,9 +249,18 @@ func (a *activation) takeOwn(c *call) (done bool) {
 	a.makeCurrent(c)
 	returned := false
 	defer func() {
-		if !returned { // the handler called runtime.Goexit
-			a.abandonTurn(c)
+		switch {
+		case returned:
+		case a.fallen:
 			a.finish(c, result{})
+			a.lookLater(time.Second)
+		default: // the handler called runtime.Goexit
+			a.abandonTurn(c)
+			fail := endedGoroutine(c)
+			if a.ownFailed(c, fail) {
+				_ = a.flush()
+			}
+			a.finish(c, result{fail: fail})
 			a.lookLater(time.Second)
 		}
 	}()
@@ -282,7 +308,10 @@ func advanced(name string, row *statev1.TimerRow) journal.Change {
 // actor itself has refused count, until the item is a dead letter. It reports
 // false when this one does not.
 func (a *activation) ownFailed(c *call, fail *failure) bool {
-	if a.durable == nil || a.durable.isLost() || transient(fail) || fail.outcome == guarantee.MaybeExecuted {
+	if transient(fail) || fail.outcome == guarantee.MaybeExecuted {
+		return false
+	}
+	if a.durable == nil && a.load() != nil || a.durable.isLost() {
 		return false
 	}
 	d := a.durable
@@ -320,10 +349,16 @@ func (a *activation) buryAtOnce(c *call, fail *failure) []journal.Change {
 	d.batch.mu.Lock()
 	defer d.batch.mu.Unlock()
 	inbox, timer := d.journal.InboxRow(c.own.inbox), d.journal.TimerNamed(c.own.timer)
-	if inbox == nil && timer == nil {
+	have := d.journal.Counts()
+	switch {
+	case inbox == nil && timer == nil:
+		return nil
+	case inbox == nil && (have.Dead >= MaxInbox || a.roomFor(have, proto.Size(timer)) != nil):
+		a.shard.node.logger.Error("a timer's call has failed and is left out: its actor has too many dead letters to keep one more", "kind", a.self.kind,
+			"method", c.method.spec.name, "shard", a.shard.id.Number, "epoch", a.shard.epoch, "error", fail.message)
 		return nil
 	}
-	return []journal.Change{a.bury(c, inbox, timer, &statev1.Trouble{Attempts: 1, Reason: fail.message})}
+	return []journal.Change{a.bury(c, inbox, timer, &statev1.Trouble{Attempts: 1, Reason: shortened(fail.message)})}
 }
 
 // bury makes a dead letter of an own item: of an accepted message, or else of a
@@ -344,9 +379,19 @@ func (a *activation) bury(c *call, inbox *statev1.InboxRow, timer *statev1.Timer
 func troubleAfter(t *statev1.Trouble, fail *failure) *statev1.Trouble {
 	attempts := t.GetAttempts() + 1
 	return &statev1.Trouble{
-		Attempts: attempts, Reason: fail.message, Maybe: t.GetMaybe() || fail.outcome == guarantee.MaybeExecuted,
+		Attempts: attempts, Reason: shortened(fail.message), Maybe: t.GetMaybe() || fail.outcome == guarantee.MaybeExecuted,
 		RetryNanos: nanosFromNow(deliveryPause.Pause(int(attempts), rand.Float64())),
 	}
+}
+
+// maxReason bounds what is stored of why a message has failed.
+const maxReason = 1 << 10
+
+func shortened(reason string) string {
+	if len(reason) <= maxReason {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:maxReason], "") + "…"
 }
 
 // exhausted reports whether a message has failed often enough to be given up.
@@ -376,8 +421,11 @@ func (a *activation) stageOwn(st settlement) {
 	if len(st.changes) == 0 {
 		return
 	}
-	a.stage(journal.Turn{State: a.durable.base, Changes: st.changes}, result{}, func(err error) {
-		if err == nil && st.done != nil {
+	a.stage(journal.Turn{State: a.durable.base, Changes: st.changes, Settles: true}, result{}, func(err error) {
+		switch {
+		case err != nil:
+			a.lookLater(recoveryPause.Pause(2, rand.Float64()))
+		case st.done != nil:
 			st.done()
 		}
 	})

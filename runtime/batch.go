@@ -35,9 +35,10 @@ type batch struct {
 	timer *time.Timer
 	// after is told what has become of the commit.
 	after []func(error)
-	// lost says that a commit has failed: the memory of the actor is ahead of
-	// the store.
+	// lost says that a commit has failed, with err: the memory of the actor is
+	// ahead of the store.
 	lost bool
+	err  error
 }
 
 // held is the answer to a call whose turn is over.
@@ -111,8 +112,9 @@ func (a *activation) hold(c *call, r result) (result, bool) {
 	switch {
 	case b.lost:
 		a.drop()
-		if depends(r) {
-			r = result{fail: lostBefore()}
+		if r.fail == nil || r.fail.outcome == guarantee.Answered {
+			// The turn may have been part of the commit that has failed meanwhile.
+			r = result{fail: a.undone(c, notCommitted(b.err))}
 		}
 		return r, false
 	case len(b.held) == 0 && d.journal.Waiting() == 0:
@@ -158,17 +160,19 @@ func (a *activation) armBatch(d *durable) {
 }
 
 // flush stores the batch, if there is one, from the activation's own goroutine.
-func (a *activation) flush() {
+// It returns the error of the commit.
+func (a *activation) flush() error {
 	d := a.durable
 	if d == nil {
-		return
+		return nil
 	}
 	d.batch.mu.Lock()
 	defer d.batch.mu.Unlock()
-	_ = a.settle(d)
+	err := a.settle(d)
 	if d.batch.lost {
 		a.drop()
 	}
+	return err
 }
 
 // settle stores the batch and gives the answers that have waited for it. It
@@ -186,7 +190,7 @@ func (a *activation) settle(d *durable) error {
 	b.waiting.Store(false)
 	err := d.journal.Flush(a.shard.ctx)
 	if err != nil {
-		b.lost = true
+		b.lost, b.err = true, err
 		a.noteFence(err)
 	}
 	for _, told := range after {
@@ -199,7 +203,8 @@ func (a *activation) settle(d *durable) error {
 		case gone != nil:
 			r = result{fail: gone}
 		case err != nil && depends(r):
-			r = result{fail: notCommitted(err)}
+			r = result{fail: a.undone(h.call, notCommitted(err))}
+			a.noteBroken(h.call, r.fail)
 		}
 		h.call.answer(a.shard.node, r)
 		a.answerRepeats(h.joined, r)

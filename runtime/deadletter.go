@@ -138,9 +138,9 @@ func listDead(j *journal.Actor) *statev1.DeadList {
 	return list
 }
 
-// deadChanges sends a dead letter again or deletes it. then is to be called when
+// deadChanges sends a dead letter again or deletes it. then is to be told whether
 // that is stored.
-func (a *activation) deadChanges(c *call, j *journal.Actor) (changes []journal.Change, then func(), fail *failure) {
+func (a *activation) deadChanges(c *call, j *journal.Actor) (changes []journal.Change, then func(error), fail *failure) {
 	sequence := c.errand.Sequence
 	row := j.Dead(sequence)
 	if row == nil {
@@ -150,10 +150,17 @@ func (a *activation) deadChanges(c *call, j *journal.Actor) (changes []journal.C
 	to, known := a.shard.node.addressee(m)
 	changes = append(changes, journal.RemoveDead(sequence))
 	held := row.GetTrouble().GetMaybe() && !row.GetInbox()
-	sendAgain := func() { p.offer(a.self.key, j.Outbox()) }
+	stored := func(do func()) func(error) {
+		return func(err error) {
+			if err == nil {
+				do()
+			}
+		}
+	}
+	sendAgain := stored(func() { p.offer(a.self.key, j.Outbox(), false) })
 	switch {
 	case c.errand.Task == link.TaskDiscard && held:
-		return changes, func() { p.ledger.end(to, sequence) }, nil
+		return changes, stored(func() { p.ledger.end(to, sequence) }), nil
 	case c.errand.Task == link.TaskDiscard:
 	case row.GetInbox():
 		changes = append(changes, journal.PutInbox(p.ledger.next(), &statev1.InboxRow{Message: m, Sender: row.GetSender(), CallId: row.GetCallId()}))
@@ -163,8 +170,14 @@ func (a *activation) deadChanges(c *call, j *journal.Actor) (changes []journal.C
 		changes = append(changes, journal.PutOutbox(sequence, &statev1.OutboxRow{Message: m, Trouble: &statev1.Trouble{Maybe: true}}))
 		return changes, sendAgain, nil
 	default:
-		changes = append(changes, journal.PutOutbox(p.ledger.book(to), &statev1.OutboxRow{Message: m}))
-		return changes, sendAgain, nil
+		again := booking{to, p.ledger.book(to)}
+		changes = append(changes, journal.PutOutbox(again.sequence, &statev1.OutboxRow{Message: m}))
+		return changes, func(err error) {
+			if err != nil {
+				p.doubt(a.self.key, []booking{again})
+			}
+			sendAgain(err)
+		}, nil
 	}
 	return changes, nil, nil
 }

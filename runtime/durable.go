@@ -68,7 +68,7 @@ func (a *activation) load() *failure {
 	a.durable = d
 	a.shard.post.loaded(a.self.key, j)
 	a.tellVisits(true)
-	if have := j.Counts(); d.intent || have.Inbox+have.Timers > 0 {
+	if have := j.Counts(); !a.attending && (d.intent || have.Inbox+have.Timers > 0) {
 		a.lookAgain()
 	}
 	return nil
@@ -126,7 +126,7 @@ func (a *activation) recall(c *call) (r result, done bool) {
 	}
 	d := a.durable
 	d.batch.mu.Lock()
-	reply, verdict := d.journal.Look(c.id, c.method.spec.name, c.watermark)
+	reply, verdict := d.journal.Look(c.id, c.method.spec.name, c.watermark, c.open...)
 	d.batch.mu.Unlock()
 	switch verdict {
 	case guarantee.Known:
@@ -211,7 +211,7 @@ func (a *activation) commit(c *call, reply proto.Message, fail *failure, e *effe
 		return result{message: reply, fail: fail}
 	}
 	if c.remembered() {
-		turn.Call, turn.Method, turn.Watermark = c.id, c.method.spec.name, c.watermark
+		turn.Call, turn.Method, turn.Watermark, turn.Open = c.id, c.method.spec.name, c.watermark, c.open
 		if turn.Reply, err = storedReply(c, reply, fail); err != nil {
 			e.cancel(a.shard.post)
 			a.forget()
@@ -256,15 +256,21 @@ func (a *activation) afterTurn(c *call, e *effects) func(error) {
 			p.doubt(key, e.booked)
 		}
 		if err != nil {
+			if fail := notCommitted(err); c.own.is() && !fail.retryable {
+				a.mu.Lock()
+				a.attention.failed = append(a.attention.failed, ownFailure{c, fail})
+				a.mu.Unlock()
+			}
 			a.lookLater(recoveryPause.Pause(2, rand.Float64()))
 			return
 		}
 		if e != nil && e.intent != 0 {
-			p.ledger.letGo(e.intent)
+			p.turns.end(e.intent)
+			a.open.Store(false)
 		}
 		if e != nil && len(e.changes) > 0 || c.own.timer != "" {
 			if e != nil && len(e.booked) > 0 {
-				p.offer(key, e.outbox)
+				p.offer(key, e.outbox, false)
 			}
 			a.lookAgain()
 		}

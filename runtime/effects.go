@@ -21,10 +21,11 @@ type effects struct {
 	booked  []booking
 	outbox  []journal.Outgoing
 	changes []journal.Change
-	// intent is the number of the turn's intent, 0 while it has none, and parts
-	// counts the calls under it.
+	// intent is the number of the turn's intent, 0 while it has none. parts
+	// counts the calls under it, and called those to each actor.
 	intent uint64
 	parts  map[partKey]uint32
+	called map[actorID]int
 	// underway counts those that have not returned, and unresolved says that one
 	// of them ended without an answer; lost are the actors that were to give it.
 	underway   int
@@ -120,6 +121,14 @@ func (e *effects) cancel(p *post) {
 func (e *effects) isUnresolved() bool { return e != nil && e.intent != 0 && e.unresolved }
 
 func (e *effects) hasIntent() bool { return e != nil && e.intent != 0 }
+
+// hasIntent reports whether the turn, which is over, has called others under an
+// intent.
+func (t *turnContext) hasIntent() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.effect.hasIntent()
+}
 
 // runsAgain is the failure of a turn that will be run again without its caller.
 func runsAgain(fail *failure) *failure {

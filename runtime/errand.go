@@ -35,23 +35,23 @@ func (a *activation) errand(c *call) result {
 	if fail != nil {
 		return result{fail: fail}
 	}
-	turn := journal.Turn{State: d.base, Call: c.id, Method: c.method.spec.name, Watermark: c.watermark, Changes: changes}
+	turn := journal.Turn{State: d.base, Call: c.id, Method: c.method.spec.name, Watermark: c.watermark, Open: c.open, Changes: changes, Settles: c.errand.Task > link.TaskUnschedule}
 	turn.Reply = &statev1.Reply{Sequence: c.id.Sequence, Part: c.id.Part, RequestHash: c.hash}
 	return a.stage(turn, storedResult(turn.Reply), func(err error) {
+		if then != nil {
+			then(err)
+		}
 		if err != nil {
 			a.lookLater(recoveryPause.Pause(2, rand.Float64()))
 			return
-		}
-		if then != nil {
-			then()
 		}
 		a.lookAgain()
 	})
 }
 
-// errandChanges is what an errand does to the actor's items. then is to be
-// called when that is stored, if it is not nil.
-func (a *activation) errandChanges(c *call, j *journal.Actor) (changes []journal.Change, then func(), fail *failure) {
+// errandChanges is what an errand does to the actor's items. then is to be told
+// whether that is stored, if it is not nil.
+func (a *activation) errandChanges(c *call, j *journal.Actor) (changes []journal.Change, then func(error), fail *failure) {
 	have := j.Counts()
 	if c.errand.Task <= link.TaskSchedule {
 		if fail := a.roomFor(have, proto.Size(c.req)); fail != nil {
@@ -60,7 +60,7 @@ func (a *activation) errandChanges(c *call, j *journal.Actor) (changes []journal
 	}
 	switch c.errand.Task {
 	case link.TaskAccept:
-		if fail := a.roomInInbox(have.Inbox); fail != nil {
+		if fail := a.roomInInbox(have.Inbox + have.Dead); fail != nil {
 			return nil, nil, fail
 		}
 		m, fail := c.message(a)

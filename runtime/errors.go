@@ -69,6 +69,8 @@ type failure struct {
 	retryable bool
 	// internalText says that message is the text of an ordinary Go error.
 	internalText bool
+	// final says that the call would be refused however often it is made.
+	final bool
 	// interrupted says that the caller stopped waiting.
 	interrupted bool
 	// redirect says who owns the shard, when the receiver does not.

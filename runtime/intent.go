@@ -42,20 +42,24 @@ func (t *turnContext) intend(ctx context.Context, o *outgoing) *failure {
 	if err := p.ready(o.bounded(ctx)); err != nil {
 		return interrupted(err, guarantee.NotExecuted, "while the actor's node was finding out what the actor's last node has left")
 	}
+	numbered := o.level == guarantee.ExactlyOnce && o.id.Key == ""
+	if numbered && e.called[o.actor()] >= guarantee.MaxParts {
+		return failedPrecondition("the turn has called %s EXACTLY_ONCE %d times, and no more is remembered of one turn: ask for more in one call, or let an actor make the rest", o.path(), guarantee.MaxParts)
+	}
 	if e.intent == 0 {
 		if fail := a.storeIntent(t, e); fail != nil {
 			return fail
 		}
 	}
-	if o.level == guarantee.ExactlyOnce && o.id.Key == "" {
+	if numbered {
 		key := partKey{o.actor(), o.spec.name}
 		if e.parts == nil {
-			e.parts = make(map[partKey]uint32)
+			e.parts, e.called = make(map[partKey]uint32), make(map[actorID]int)
 		}
 		e.parts[key]++
-		o.id = guarantee.CallID{Session: p.caller, Sequence: e.intent, Part: partOf(o.spec.name, e.parts[key])}
-		o.ledger = &p.ledger
-		p.ledger.enter(o.actor(), e.intent)
+		e.called[o.actor()]++
+		o.id = guarantee.CallID{Session: p.turnCaller, Sequence: e.intent, Part: partOf(o.spec.name, e.parts[key])}
+		o.turns = &p.turns
 	}
 	e.underway++
 	o.effects = e
@@ -85,7 +89,7 @@ func (a *activation) storeIntent(t *turnContext, e *effects) *failure {
 			return failedPrecondition("the handler of %s has changed its request before it called another actor, and could not be run again with the same one: copy what you change", c.method.spec.path())
 		}
 	}
-	sequence := p.ledger.hold()
+	sequence := p.turns.begin()
 	row := &statev1.IntentRow{
 		Sequence: sequence, Method: c.method.spec.name, Payload: payload, Level: uint32(c.level),
 		CallSession: c.id.Session, CallSequence: c.id.Sequence, CallPart: c.id.Part, CallKey: c.id.Key, Watermark: c.watermark,
@@ -102,12 +106,14 @@ func (a *activation) storeIntent(t *turnContext, e *effects) *failure {
 	}
 	if fail == nil {
 		e.intent, d.intent = sequence, true
+		a.open.Store(true)
 		return nil
 	}
 	if fail.outcome == guarantee.NotCommitted {
-		p.ledger.letGo(sequence)
+		p.turns.end(sequence)
 	} else {
 		e.intent = sequence // it may be stored; whoever loads the actor next will see
+		a.open.Store(true)
 	}
 	a.lookLater(intentPause.Pause(1, rand.Float64()))
 	f := lost("the call was not made, as it could not be stored that the turn is under way: %s", fail.message)
@@ -131,6 +137,31 @@ func (e *effects) returned(o *outgoing) {
 		e.unresolved = true
 		e.lost = append(e.lost, o.path())
 	}
+}
+
+// notMade notes that a call of a turn under an intent could not even be made, for
+// a reason that passes: it counts like one without an answer.
+func (o *outgoing) notMade(ctx context.Context, fail *failure) {
+	turn := turnFrom(ctx)
+	if turn == nil || !o.intends() || !transient(fail) {
+		return
+	}
+	e := turn.effects()
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.intent != 0 && !e.closed {
+		e.unresolved = true
+		e.lost = append(e.lost, o.path())
+	}
+}
+
+// intends reports whether a call in the middle of a turn is made under an
+// intent.
+func (o *outgoing) intends() bool {
+	return o.level > guarantee.AtMostOnce && !o.spec.oneWay && !o.spec.opts.NoSideEffects && o.errand.Task == link.TaskCall
 }
 
 // hasIntent reports whether a turn is to be brought to its end before any other.
@@ -170,6 +201,7 @@ func (a *activation) finishIntent() bool {
 		intent := a.openIntent()
 		if intent == nil {
 			a.reruns, a.durable.intent = 0, false
+			a.open.Store(false)
 			return true
 		}
 		fail := a.runIntent(intent)
@@ -178,12 +210,29 @@ func (a *activation) finishIntent() bool {
 		}
 		a.shard.node.logger.Log(context.Background(), levelOf(run), "a turn that has called other actors is not done yet; it is run again",
 			"kind", a.self.kind, "method", intent.GetMethod(), "runs", run, "error", fail.message)
-		a.abortChains(run)
-		if !a.shard.sleep(intentPause.Pause(run, rand.Float64())) {
+		if !a.pauseIntent(run) {
 			return false
 		}
 	}
 }
+
+// pauseIntent waits before the next run, and goes on to abort turns of others
+// meanwhile: one that calls this actor more than once needs an answer each time,
+// and begins anew if it gets too few of them before its own deadline.
+func (a *activation) pauseIntent(run int) bool {
+	for left := intentPause.Pause(run, rand.Float64()); ; left -= abortEvery {
+		a.abortChains(run)
+		if left <= abortEvery {
+			return a.shard.sleep(left)
+		}
+		if !a.shard.sleep(abortEvery) {
+			return false
+		}
+	}
+}
+
+// abortEvery is how often an actor between two runs looks who waits for it.
+const abortEvery = 20 * time.Millisecond
 
 // patientRuns is how often a turn is run again while calls of other turns wait
 // for its actor.
@@ -199,11 +248,12 @@ func (a *activation) abortChains(run int) {
 	if a.durable == nil || a.durable.isLost() {
 		return
 	}
+	open := a.openIntent()
 	a.mu.Lock()
 	var waiting []*call
 	for link := &a.head; *link != nil; {
 		c := *link
-		if !c.nested || c.level == guarantee.AtMostOnce || run < patientRuns && !c.waitsWith(a.waitsFor) {
+		if !c.isWithdrawn() && (!c.nested || c.level == guarantee.AtMostOnce || c.isCallOf(open) || run < patientRuns && !c.waitsWith(a.waitsFor)) {
 			link = &c.next
 			continue
 		}
@@ -219,7 +269,14 @@ func (a *activation) abortChains(run int) {
 	for _, c := range waiting {
 		a.abort(c)
 	}
-	a.flush()
+	_ = a.flush()
+}
+
+// isCallOf reports whether the turn of an intent was begun for this call: it is
+// its answer that a repeat waits for.
+func (c *call) isCallOf(intent *statev1.IntentRow) bool {
+	id := guarantee.CallID{Session: intent.GetCallSession(), Sequence: intent.GetCallSequence(), Part: intent.GetCallPart(), Key: intent.GetCallKey()}
+	return intent != nil && c.id == id && c.method.spec.name == intent.GetMethod()
 }
 
 // waitsWith reports whether one of the actors waits for the call.
@@ -249,7 +306,7 @@ func (a *activation) abort(c *call) {
 			a.finish(c, result{fail: unreadable(err)})
 			return
 		}
-		turn := journal.Turn{State: a.durable.base, Call: c.id, Method: c.method.spec.name, Watermark: c.watermark, Reply: reply}
+		turn := journal.Turn{State: a.durable.base, Call: c.id, Method: c.method.spec.name, Watermark: c.watermark, Open: c.open, Reply: reply}
 		r = a.stage(turn, storedResult(reply), nil)
 	}
 	if r, waits := a.hold(c, r); !waits {
@@ -271,18 +328,32 @@ func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
 		return fail
 	}
 	previous := a.makeCurrent(c)
+	a.fallen = true
+	defer func() {
+		if a.fallen {
+			a.abandonTurn(c)
+			a.answerRepeats(a.retire(c), result{fail: runsAgain(endedGoroutine(c))})
+			a.makeCurrent(previous)
+		}
+	}()
 	var r result
 	if a.reruns++; a.reruns > maxPanics {
+		a.fallen = false
 		r = a.giveUpIntent(c, a.lastRun)
 	} else {
-		a.lastRun = refuse(connect.CodeInternal, "the handler of %s has ended its goroutine instead of returning", c.method.spec.path())
+		a.lastRun = endedGoroutine(c)
 		r = a.turn(c)
+		a.fallen = false
 		a.waitsFor = c.turn.effect.lost
-		if a.lastRun = r.fail; r.fail == nil || transient(r.fail) {
+		if a.lastRun = r.fail; r.fail != nil && transient(r.fail) {
 			a.reruns = 0
 		}
 	}
-	a.flush()
+	if err := a.flush(); err != nil {
+		if a.lastRun = notCommitted(err); a.lastRun.retryable {
+			a.reruns = 0
+		}
+	}
 	joined := a.retire(c)
 	a.makeCurrent(previous)
 	c.turn.close()
@@ -313,12 +384,15 @@ func (a *activation) intentCall(intent *statev1.IntentRow) (*call, *failure) {
 		return nil, fail
 	}
 	c := &call{
-		activation: a, method: m, level: guarantee.Level(intent.GetLevel()), watermark: intent.GetWatermark(), hash: intent.GetRequestHash(),
+		activation: a, method: m, level: guarantee.Level(intent.GetLevel()), hash: intent.GetRequestHash(),
 		id:    guarantee.CallID{Session: intent.GetCallSession(), Sequence: intent.GetCallSequence(), Part: intent.GetCallPart(), Key: intent.GetCallKey()},
 		chain: intent.GetChain(), headers: intent.GetHeaders(), hops: intent.GetHops(), peer: intent.GetPeer(), repeat: true,
 		errand: link.Errand{Task: link.Task(intent.GetTask())},
 		own:    own{inbox: intent.GetInbox(), timer: intent.GetTimer(), due: intent.GetDueNanos(), label: intent.GetCallId()},
 		intent: intent.GetSequence(),
+	}
+	if !guarantee.IsShardCaller(c.id.Session) {
+		c.watermark = intent.GetWatermark() // that of a shard means nothing without its open turns
 	}
 	c.turn.call = c
 	c.turn.deadline = time.Now().Add(a.shard.node.config.callTimeout)

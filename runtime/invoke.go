@@ -43,6 +43,10 @@ type outgoing struct {
 	// default.
 	safetyNet bool
 
+	// grace is how much longer an answer is waited for, which may say that the
+	// deadline has passed.
+	grace time.Duration
+
 	// hint is what the last receiver said about the shard's owner.
 	hint *link.Redirect
 	// early is the epoch of an owner that did not serve the shard yet: it has
@@ -66,6 +70,9 @@ type outgoing struct {
 	// ledger knows the outstanding calls of the caller: the node, or for what an
 	// actor sends its shard.
 	ledger *ledger
+	// turns are those of the shard whose actor makes the call in a turn of its
+	// own, if one does.
+	turns *openTurns
 	// errand is what the actor's owner is to do when that is not to run the
 	// method for a caller that waits, and hops counts the durable one-way calls
 	// that led here.
@@ -111,6 +118,7 @@ func invokeErrand(ctx context.Context, p Pid, spec *methodSpec, req proto.Messag
 	defer n.recycle(o)
 	o.spec, o.key, o.errand = spec, p.key, errand
 	if fail := n.prepare(ctx, o, req); fail != nil {
+		o.notMade(ctx, fail)
 		return nil, fail.err()
 	}
 	if o.effects != nil {
@@ -129,12 +137,6 @@ func (n *Node) number(ctx context.Context, o *outgoing, req proto.Message) (prot
 		o.id = guarantee.CallID{Session: n.ID(), Sequence: sequence}
 		o.waited = true
 		defer n.ledger.end(o.actor(), sequence)
-	} else if o.effects != nil && o.id.Part != 0 {
-		o.unsettled = true
-		if err := o.ledger.ready(o.bounded(ctx), o.actor(), o.id.Sequence); err != nil {
-			return nil, interrupted(err, guarantee.NotExecuted, "while too many calls to this actor were outstanding").err()
-		}
-		o.waited = true
 	}
 	if n.outbound == nil {
 		reply, fail := n.dispatch(ctx, o, req)
@@ -159,8 +161,23 @@ func (n *Node) dispatch(ctx context.Context, o *outgoing, req proto.Message) (pr
 		return nil, o.store(turnFrom(ctx), req)
 	}
 	reply, fail := n.carry(ctx, o, req)
-	o.unsettled = fail != nil && fail.outcome != guarantee.Answered && (fail.outcome != guarantee.NotExecuted || transient(fail))
+	o.unsettled = fail != nil && !o.settles(fail)
 	return reply, fail
+}
+
+// settles reports whether a failure is as good as an answer to a turn that has
+// made the call: it would come again. An EXACTLY_ONCE call that its actor cannot
+// bring to an end is answered by that actor in the end.
+func (o *outgoing) settles(fail *failure) bool {
+	switch fail.outcome {
+	case guarantee.Answered:
+		return true
+	case guarantee.NotExecuted:
+		return !transient(fail)
+	case guarantee.NotCommitted:
+		return o.level < guarantee.ExactlyOnce && fail.isDefect()
+	}
+	return false
 }
 
 // recycle ends an outgoing call. Interceptors may have kept what they saw, so
@@ -257,9 +274,6 @@ func (n *Node) prepare(ctx context.Context, o *outgoing, req proto.Message) *fai
 	}
 	o.outcome, o.ledger = guarantee.NotExecuted, &n.ledger
 	o.identity, o.shard = kind.Identity, placement.ShardOf(key, kind.Shards)
-	if err := ctx.Err(); err != nil {
-		return interrupted(causeOf(ctx), guarantee.NotExecuted, "before the call was made")
-	}
 	var bounded bool
 	if o.deadline, bounded = ctx.Deadline(); !bounded {
 		o.safetyNet = spec.opts.Timeout == 0 && !n.config.callTimeoutSet
@@ -274,6 +288,9 @@ func (n *Node) prepare(ctx context.Context, o *outgoing, req proto.Message) *fai
 	}
 	if fail := o.promise(n, options); fail != nil {
 		return fail
+	}
+	if ctx.Err() != nil {
+		return interrupted(causeOf(ctx), guarantee.NotExecuted, "before the call was made")
 	}
 	if turn := turnFrom(ctx); turn != nil {
 		if fail := o.nest(ctx, turn); fail != nil {
@@ -349,7 +366,7 @@ func (o *outgoing) nest(ctx context.Context, turn *turnContext) *failure {
 		return refuse(connect.CodeFailedPrecondition, "calls nest %d deep, and no deeper is allowed: %s", maxChain, strings.Join(turn.call.chain, " → "))
 	}
 	o.chain = append(slices.Clone(turn.call.chain), caller)
-	if o.level > guarantee.AtMostOnce && !o.spec.opts.NoSideEffects && !turn.call.hook {
+	if o.intends() && !turn.call.hook {
 		return turn.intend(ctx, o)
 	}
 	return nil
@@ -374,6 +391,15 @@ func forwardTrace(from, to map[string]string) map[string]string {
 		to = merged
 	}
 	return to
+}
+
+// progress tells which of the caller's calls to the actor will not come again:
+// those below the watermark that are not open.
+func (o *outgoing) progress() (watermark uint64, open []uint64) {
+	if o.turns != nil {
+		return o.turns.progress()
+	}
+	return o.ledger.watermark(o.actor()), nil
 }
 
 // bounded returns ctx with the call's deadline, for waits that only a context

@@ -25,6 +25,10 @@ const (
 	// fail before it becomes a dead letter, unless its method's retry options say
 	// otherwise. Attempts that do not reach the actor do not count.
 	DefaultMaxAttempts = 10
+	// verdictTime is how much longer than the deadline that it sends along the
+	// sender of a message waits: so the receiver can still say that the handler
+	// has run into it, which counts.
+	verdictTime = time.Second
 	// crowdedPause is how long a message waits that its receiver has no room to
 	// remember yet.
 	crowdedPause = 5 * time.Millisecond
@@ -58,14 +62,18 @@ type letter struct {
 	sequence uint64
 	message  *statev1.Message
 	trouble  *statev1.Trouble
+	// maybe says that the message may have been handled: an attempt has ended
+	// without an answer, or an earlier owner may have made one.
+	maybe bool
 	// end is what becomes of the row of a message that was delivered or given up;
 	// nil before.
 	end *settlement
 }
 
-// offer hands stored messages to their lanes. What a lane knows is not taken
-// twice, and what it has settled is settled again: its row is still there.
-func (p *post) offer(from string, outbox []journal.Outgoing) {
+// offer hands stored messages to their lanes; maybe says that somebody may have
+// tried to deliver them. What a lane knows is not taken twice, and what it has
+// settled is settled again: its row is still there.
+func (p *post) offer(from string, outbox []journal.Outgoing, maybe bool) {
 	var again []*letter
 	p.mu.Lock()
 	for _, out := range outbox {
@@ -86,7 +94,7 @@ func (p *post) offer(from string, outbox []journal.Outgoing) {
 			}
 			continue
 		}
-		letter := &letter{sequence: out.Sequence, message: out.Row.GetMessage(), trouble: out.Row.GetTrouble()}
+		letter := &letter{sequence: out.Sequence, message: out.Row.GetMessage(), trouble: out.Row.GetTrouble(), maybe: maybe || out.Row.GetTrouble().GetMaybe()}
 		l.known[out.Sequence] = letter
 		l.queue = append(l.queue, letter)
 		p.ledger.enter(to, out.Sequence)
@@ -135,6 +143,9 @@ func (p *post) work(l *lane) {
 		return
 	}
 	l.failures++
+	if fail != nil {
+		first.tried(fail)
+	}
 	switch {
 	case fail == nil:
 		p.settled(l, first, nil)
@@ -160,7 +171,7 @@ func (p *post) deliver(l *lane, first *letter) *failure {
 		identity: kind.Identity, shard: placement.ShardOf(m.GetKey(), kind.Shards),
 		level: guarantee.Level(m.GetLevel()), id: guarantee.CallID{Session: p.caller, Sequence: first.sequence}, ledger: &p.ledger,
 		headers: m.GetHeaders(), hops: m.GetHops(), errand: link.Errand{Task: link.Task(m.GetTask()), Name: m.GetTimer(), Every: time.Duration(m.GetEveryNanos())},
-		raw: m.GetPayload(), isRaw: true, outcome: guarantee.NotExecuted,
+		raw: m.GetPayload(), isRaw: true, outcome: guarantee.NotExecuted, grace: verdictTime,
 	}
 	if o.errand.Task != link.TaskDeliver {
 		o.level = guarantee.ExactlyOnce // a late repeat must not set a timer again
@@ -173,7 +184,7 @@ func (p *post) deliver(l *lane, first *letter) *failure {
 		timeout = time.Duration(m.GetTimeoutNanos())
 	}
 	o.deadline = time.Now().Add(timeout)
-	ctx, cancel := context.WithDeadline(p.shard.ctx, o.deadline)
+	ctx, cancel := context.WithDeadline(p.shard.ctx, o.deadline.Add(o.grace))
 	defer cancel()
 	_, fail := n.carry(ctx, o, nil)
 	return fail
@@ -183,12 +194,25 @@ func (p *post) deliver(l *lane, first *letter) *failure {
 // of the message: it is then tried for as long as that lasts.
 func transient(f *failure) bool {
 	return f.retryable || f.interrupted && f.outcome != guarantee.NotCommitted ||
-		f.code == connect.CodeResourceExhausted && f.outcome == guarantee.NotExecuted
+		f.code == connect.CodeResourceExhausted && f.outcome == guarantee.NotExecuted && !f.final
+}
+
+// tried notes what a failed attempt says about whether the message was handled:
+// an EXACTLY_ONCE message that its actor has just run, and has not kept, was not
+// handled before.
+func (l *letter) tried(fail *failure) {
+	switch fail.outcome {
+	case guarantee.MaybeExecuted:
+		l.maybe = true
+	case guarantee.Answered, guarantee.NotCommitted:
+		l.maybe = l.maybe && guarantee.Level(l.message.GetLevel()) < guarantee.ExactlyOnce
+	}
 }
 
 // failed notes that the actor, or its node, has refused a message.
 func (p *post) failed(l *lane, first *letter, fail *failure) {
 	t := troubleAfter(first.trouble, fail)
+	t.Maybe = first.maybe
 	first.trouble = t
 	if exhausted(first.message, t) {
 		p.shard.node.logger.Error("a message is given up; it is a dead letter of its sender now", "kind", p.shard.id.Kind,

@@ -18,9 +18,6 @@ type ledger struct {
 	last atomic.Uint64
 	mu   sync.Mutex
 	open map[actorID]*account
-	// held are sequences that no watermark may pass, ascending: those of turns
-	// that may call any actor under them.
-	held []uint64
 }
 
 // actorID names an actor across the cluster.
@@ -100,8 +97,7 @@ func (l *ledger) book(to actorID) uint64 {
 	return sequence
 }
 
-// enter makes a call outstanding that has a number already, unless it is. It
-// does not wait: ready does.
+// enter makes a call outstanding that has a number already, unless it is.
 func (l *ledger) enter(to actorID, sequence uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,23 +110,8 @@ func (l *ledger) enter(to actorID, sequence uint64) {
 	}
 }
 
-// ready waits until a call is among the first guarantee.MaxOutstanding of the
-// actor, so that the actor has room to remember its answer.
-func (l *ledger) ready(ctx context.Context, to actorID, sequence uint64) error {
-	for {
-		l.mu.Lock()
-		a := l.account(to)
-		if i, _ := a.find(sequence); i < guarantee.MaxOutstanding {
-			l.mu.Unlock()
-			return nil
-		}
-		if err := l.wait(ctx, a); err != nil {
-			return err
-		}
-	}
-}
-
-// hasRoom is ready for who does not want to wait.
+// hasRoom reports whether a call is among the first guarantee.MaxOutstanding of
+// the actor, so that the actor has room to remember its answer.
 func (l *ledger) hasRoom(to actorID, sequence uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,14 +124,10 @@ func (l *ledger) hasRoom(to actorID, sequence uint64) bool {
 func (l *ledger) watermark(to actorID) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, ok := l.open[to]
-	switch {
-	case !ok || len(a.calls) == 0:
-		return 0
-	case len(l.held) > 0:
-		return min(a.calls[0].sequence, l.held[0])
+	if a, ok := l.open[to]; ok && len(a.calls) > 0 {
+		return a.calls[0].sequence
 	}
-	return a.calls[0].sequence
+	return 0
 }
 
 // end settles a call: its answer has arrived, or its caller has given it up.
@@ -168,7 +145,7 @@ func (l *ledger) end(to actorID, sequence uint64) {
 // trim takes settled calls away that the watermark passes. l.mu is held.
 func (l *ledger) trim(to actorID, a *account) {
 	before := len(a.calls)
-	for len(a.calls) > 0 && a.calls[0].settled && (len(l.held) == 0 || a.calls[0].sequence < l.held[0]) {
+	for len(a.calls) > 0 && a.calls[0].settled {
 		a.calls = a.calls[1:]
 	}
 	if len(a.calls) < before && a.room != nil {
@@ -177,39 +154,6 @@ func (l *ledger) trim(to actorID, a *account) {
 	}
 	if len(a.calls) == 0 && a.room == nil {
 		delete(l.open, to)
-	}
-}
-
-// hold numbers a turn whose calls to any actor have its number.
-func (l *ledger) hold() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	sequence := l.last.Add(1)
-	l.held = append(l.held, sequence)
-	return sequence
-}
-
-// holdAt is hold for a number that was given out before.
-func (l *ledger) holdAt(sequence uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i, found := slices.BinarySearch(l.held, sequence); !found {
-		l.held = slices.Insert(l.held, i, sequence)
-	}
-}
-
-// letGo ends what hold and holdAt began, and all calls under that number.
-func (l *ledger) letGo(sequence uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i, found := slices.BinarySearch(l.held, sequence); found {
-		l.held = slices.Delete(l.held, i, i+1)
-	}
-	for to, a := range l.open {
-		if i, found := a.find(sequence); found {
-			a.calls[i].settled = true
-		}
-		l.trim(to, a)
 	}
 }
 

@@ -28,7 +28,7 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 	}
 	c.turn.deadline = o.deadline
 	if o.level == guarantee.ExactlyOnce {
-		c.watermark = o.ledger.watermark(o.actor())
+		c.watermark, c.open = o.progress()
 	}
 	if o.isOneWay() {
 		return nil, s.deliver(o.key, c)
@@ -51,7 +51,9 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 		return nil, fail
 	}
 	if c.inline {
-		c.activation.runInline(c)
+		if c.activation.runInline(c) { // it took longer than one that nothing is stored for
+			m.quick.Store(0)
+		}
 	} else if cause := w.wait(ctx, o); cause != nil {
 		return nil, n.abandon(c, cause)
 	}
@@ -241,7 +243,9 @@ func (o *outgoing) size(req proto.Message) int {
 }
 
 func tooLarge(spec *methodSpec, size, limit int) *failure {
-	return refuse(connect.CodeResourceExhausted, "the request of %s has %d bytes, at most %d are taken: send less at a time", spec.path(), size, limit)
+	f := refuse(connect.CodeResourceExhausted, "the request of %s has %d bytes, at most %d are taken: send less at a time", spec.path(), size, limit)
+	f.final = true
+	return f
 }
 
 // unreadableReply is the failure of a call that was answered, by something that

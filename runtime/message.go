@@ -32,8 +32,10 @@ type call struct {
 	req        proto.Message
 	turn       turnContext
 
-	id        guarantee.CallID
+	id guarantee.CallID
+	// watermark and open tell which of the caller's calls will not come again.
 	watermark uint64
+	open      []uint64
 	level     guarantee.Level
 	// hash binds id to the method and the arguments of an EXACTLY_ONCE call. It
 	// is taken before the handler may change the request.
@@ -114,6 +116,9 @@ func (c *call) start() bool { return c.state.CompareAndSwap(callQueued, callStar
 // withdraw takes the call back before its turn; false means that it has
 // started.
 func (c *call) withdraw() bool { return c.state.CompareAndSwap(callQueued, callWithdrawn) }
+
+// isWithdrawn reports whether the call was taken back before its turn.
+func (c *call) isWithdrawn() bool { return c.state.Load() == callWithdrawn }
 
 func (c *call) answer(n *Node, r result) {
 	switch {

@@ -129,7 +129,11 @@ func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, ep
 		frame.Call.Session = "" // the receiver knows who sends
 	}
 	if o.level == guarantee.ExactlyOnce {
-		frame.Watermark = o.ledger.watermark(o.actor())
+		var open []uint64
+		frame.Watermark, open = o.progress()
+		for _, s := range open {
+			frame.OpenBelow = append(frame.OpenBelow, frame.Watermark-s)
+		}
 	}
 	for k, v := range o.headers {
 		frame.Headers = append(frame.Headers, link.Header{Key: k, Value: v})
@@ -216,7 +220,7 @@ func (w *waiter) waitRemote(ctx context.Context, o *outgoing, resend bool) error
 	if !resend {
 		return w.wait(ctx, o)
 	}
-	left := time.Until(o.deadline)
+	left := time.Until(o.deadline) + o.grace
 	silence := min(firstSilence<<min(o.tries, 10), maxSilence)
 	expired, cause := w.await(ctx, min(left, silence))
 	switch {

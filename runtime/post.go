@@ -16,9 +16,12 @@ import (
 // every earlier owner, and receivers remember one row for each shard that sends
 // to them, however many actors it has.
 type post struct {
-	shard  *shard
-	caller string
-	ledger ledger
+	shard *shard
+	// caller is the shard in the messages of its actors, and turnCaller in what
+	// they call in the middle of a turn.
+	caller, turnCaller string
+	ledger             ledger
+	turns              openTurns
 	// recovered is closed when all that earlier owners have left is booked.
 	// Before, nothing is sent: the watermark could pass what is not known yet.
 	recovered chan struct{}
@@ -32,8 +35,9 @@ type post struct {
 
 func newPost(s *shard) *post {
 	p := &post{shard: s, caller: guarantee.ShardCaller(s.id.Kind, s.id.Number), recovered: make(chan struct{}), lanes: make(map[laneID]*lane)}
+	p.turnCaller = guarantee.TurnCaller(s.id.Kind, s.id.Number)
 	p.ledger.last.Store(guarantee.FirstSequence(s.epoch))
-	p.ledger.holdAt(0)
+	p.turns.ledger = &p.ledger
 	return p
 }
 
@@ -75,7 +79,7 @@ func (p *post) recover() {
 				left.Add(1)
 				s.visit(e.Key, left.Done)
 			} else if e.Agenda.Due != 0 {
-				s.agenda.set(e.Key, e.Agenda.Due*1e6)
+				s.agenda.bring(e.Key, e.Agenda.Due*1e6)
 			}
 		}
 		if len(page) < agendaPage {
@@ -86,7 +90,6 @@ func (p *post) recover() {
 	if s.ctx.Err() != nil {
 		return
 	}
-	p.ledger.letGo(0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	close(p.recovered) // under the lock: a lane is started here or by who offers
@@ -136,6 +139,9 @@ func (p *post) isRecovered() bool {
 
 // ready waits until the post may send.
 func (p *post) ready(ctx context.Context) error {
+	if p.isRecovered() {
+		return nil
+	}
 	select {
 	case <-p.recovered:
 		return nil
@@ -164,9 +170,9 @@ func (p *post) loaded(from string, stored *journal.Actor) {
 		}
 	}
 	if intent := stored.Intent(); intent != nil {
-		p.ledger.holdAt(intent.GetSequence())
+		p.turns.goOn(intent.GetSequence())
 	}
-	p.offer(from, stored.Outbox())
+	p.offer(from, stored.Outbox(), true)
 }
 
 // doubt remembers bookings whose commit may have failed.

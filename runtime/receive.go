@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -175,6 +176,10 @@ func (n *Node) admitRequest(p *peer, r *link.Request) (*call, *shard, *failure) 
 	if r.Timeout > 0 {
 		c.turn.deadline = time.Now().Add(r.Timeout)
 	}
+	for _, below := range r.OpenBelow {
+		c.open = append(c.open, r.Watermark-below)
+	}
+	slices.Sort(c.open)
 	c.chain, c.nested = append(c.chain, r.Chain...), len(r.Chain) > 0
 	c.req = m.newRequest()
 	if err := proto.Unmarshal(r.Payload, c.req); err != nil {

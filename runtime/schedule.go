@@ -18,6 +18,9 @@ const MaxTimerName = 256
 // MinEvery is the shortest time between two calls of a timer.
 const MinEvery = time.Millisecond
 
+// MaxDelay is how far ahead a timer may be due.
+const MaxDelay = 100 * 365 * 24 * time.Hour
+
 // Timer says when a scheduled call is made: the first time after After, and then
 // every Every, or not again if that is 0. Name tells the timers of one actor
 // apart, 1 to 256 bytes of UTF-8.
@@ -82,6 +85,8 @@ func (t Timer) check() *failure {
 	switch {
 	case t.After < 0 || t.Every < 0:
 		return refuse(connect.CodeInvalidArgument, "the timer %q has a negative time: give 0 or more", t.Name)
+	case t.After > MaxDelay || t.Every > MaxDelay:
+		return refuse(connect.CodeInvalidArgument, "the timer %q is due in %v and every %v: give at most %v, and set no timer for what is never due", t.Name, t.After, t.Every, MaxDelay)
 	case t.Every > 0 && t.Every < MinEvery:
 		return refuse(connect.CodeInvalidArgument, "the timer %q is due every %v: give at least %v", t.Name, t.Every, MinEvery)
 	}

@@ -87,7 +87,7 @@ func (e *effects) add(a *activation, o *outgoing, m *statev1.Message) *failure {
 	}
 	pending := len(e.booked) + have.Outbox + have.Dead
 	switch task := link.Task(m.GetTask()); {
-	case m.GetHops() > MaxHops:
+	case m.GetHops() > MaxHops && task == link.TaskDeliver:
 		sequence := p.ledger.next()
 		e.changes = append(e.changes, journal.PutDead(sequence, deadRow(m, &statev1.Trouble{Reason: "the message is the latest of a chain of more than 100 messages: does it run in a circle?"})))
 	case own && task == link.TaskUnschedule:
@@ -98,7 +98,7 @@ func (e *effects) add(a *activation, o *outgoing, m *statev1.Message) *failure {
 		}
 		e.changes = append(e.changes, journal.PutTimer(m.GetTimer(), timerRow(m, p.ledger.next())))
 	case own:
-		if fail := a.roomInInbox(have.Inbox + len(e.changes)); fail != nil {
+		if fail := a.roomInInbox(have.Inbox + have.Dead + len(e.changes)); fail != nil {
 			return fail
 		}
 		sequence := p.ledger.next()
@@ -116,9 +116,14 @@ func (e *effects) add(a *activation, o *outgoing, m *statev1.Message) *failure {
 	return nil
 }
 
-// roomFor refuses a message or timer that would make too much of what the actor
-// has to be loaded with.
+// roomFor refuses a message or timer that is too large, or would make too much of
+// what the actor has to be loaded with.
 func (a *activation) roomFor(have journal.Counts, size int) *failure {
+	if size > journal.MaxItem {
+		f := refuse(connect.CodeResourceExhausted, "a message that is to be stored has %d bytes, at most %d are taken: store the bulk elsewhere and send where it is", size, journal.MaxItem)
+		f.final = true
+		return f
+	}
 	if have.Bytes+size > MaxPending {
 		return refuse(connect.CodeResourceExhausted, "the messages and timers of %s take %d bytes, and at most %d are taken: send less, or see DeadLetters for what fails", a.self.kind, have.Bytes, MaxPending)
 	}
@@ -135,7 +140,7 @@ func (a *activation) roomForTimer(have int) *failure {
 
 func (a *activation) roomInInbox(have int) *failure {
 	if have >= MaxInbox {
-		return refuse(connect.CodeResourceExhausted, "%s has %d messages to handle, and no more are taken: call less often, or see DeadLetters for what fails", a.self.kind, have)
+		return refuse(connect.CodeResourceExhausted, "%s has %d messages to handle or that have failed, and no more are taken: call less often, and see DeadLetters for what fails", a.self.kind, have)
 	}
 	return nil
 }

@@ -15,26 +15,38 @@ import (
 	"github.com/cajun-go/cajun/member"
 )
 
-// take runs the turn of one call, from admission to reply.
-func (a *activation) take(c *call) {
+// take runs the turn of one call, from admission to reply. It reports whether the
+// reply waits until something is stored.
+func (a *activation) take(c *call) (waits bool) {
 	if !c.start() {
 		a.passOver(c)
-		return
+		return false
 	}
 	answered := false
 	defer func() {
-		if !answered { // the handler called runtime.Goexit
+		switch {
+		case answered:
+		case a.fallen: // in another turn, which had to be ended before this one
+			a.finish(c, result{fail: unavailable("an earlier turn of the actor has ended its goroutine")})
+		default: // the handler called runtime.Goexit
 			a.abandonTurn(c)
-			a.finish(c, result{fail: &failure{code: connect.CodeInternal, outcome: guarantee.NotCommitted,
-				message: fmt.Sprintf("the handler of %s.%s ended its goroutine instead of returning", a.self.kind, c.method.spec.name)}})
+			a.finish(c, result{fail: a.undone(c, endedGoroutine(c))})
 		}
 	}()
 	r := a.result(c)
-	r, waits := a.hold(c, r)
+	r, waits = a.hold(c, r)
 	answered = true
 	if !waits {
 		a.finish(c, r)
 	}
+	return waits
+}
+
+// endedGoroutine is the failure of a turn whose handler called runtime.Goexit.
+func endedGoroutine(c *call) *failure {
+	f := refuse(connect.CodeInternal, "the handler of %s ended its goroutine instead of returning", c.method.spec.path())
+	f.outcome = guarantee.NotCommitted
+	return f
 }
 
 // abandonTurn gives up a turn whose handler has ended its goroutine.
@@ -55,7 +67,7 @@ func (a *activation) result(c *call) result {
 	if a.durable != nil && a.durable.isLost() {
 		a.drop()
 	}
-	if a.durable == nil && a.shard.node.journal != nil && (c.remembered() || c.errand.Task > link.TaskDeliver || !a.shard.post.isRecovered()) {
+	if a.durable == nil && a.shard.node.journal != nil && (a.open.Load() || c.remembered() || c.errand.Task > link.TaskDeliver || !a.shard.post.isRecovered()) {
 		// An actor without state is loaded when it is needed: to remember calls, for
 		// its messages, and to know of a turn that has to be finished first.
 		if fail := a.load(); fail != nil {
@@ -140,6 +152,9 @@ func (a *activation) turn(c *call) result {
 		}
 	}
 	c.durable = a.durable
+	if fail := a.brokenAnswer(c); fail != nil && c.remembered() {
+		return a.commit(c, nil, fail, nil)
+	}
 	reply, fail := a.handle(c)
 	e := c.turn.endEffects()
 	if fail != nil && fail.outcome == guarantee.Answered {
@@ -163,16 +178,26 @@ func (a *activation) turn(c *call) result {
 		if a.durable != nil && a.durable.rollback() != nil {
 			a.forget()
 		}
-		if e.hasIntent() && c.intent == 0 {
-			a.lookAgain()
-			fail = runsAgain(fail)
-		}
-		return result{fail: fail}
+		return result{fail: a.undone(c, fail)}
 	}
-	if a.durable != nil {
-		return a.commit(c, reply, fail, e)
+	if a.durable == nil {
+		return result{message: reply, fail: fail}
 	}
-	return result{message: reply, fail: fail}
+	r := a.commit(c, reply, fail, e)
+	if r.fail != nil && r.fail.outcome != guarantee.Answered {
+		r.fail = a.undone(c, r.fail)
+	}
+	return r
+}
+
+// undone is the failure of a turn of which nothing was stored. If it has called
+// others, it is not at its end all the same.
+func (a *activation) undone(c *call, f *failure) *failure {
+	if c.intent != 0 || !c.turn.hasIntent() {
+		return f
+	}
+	a.lookAgain()
+	return runsAgain(f)
 }
 
 // handle runs the handler, with the node's interceptors around it. The outcome
@@ -309,7 +334,7 @@ func (a *activation) deactivate() {
 // forget drops the actor's memory: it is ahead of the store, or not wanted any
 // more. The next call activates it anew.
 func (a *activation) forget() {
-	a.flush()
+	_ = a.flush()
 	a.drop()
 }
 

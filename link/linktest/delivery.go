@@ -20,7 +20,7 @@ func testDelivery(t *testing.T, n *net) {
 		ID: 7, Kind: "k", Key: "key", Method: "m", Shard: 3, Epoch: 9, Level: guarantee.ExactlyOnce,
 		OneWay: true, Repeat: true, Call: guarantee.CallID{Session: "s", Sequence: 5, Part: 6, Key: "c"}, Hops: 7,
 		Errand:    &link.Errand{Task: 3, Name: "t", After: time.Second, Every: time.Minute, Sequence: 9},
-		Watermark: 4, Timeout: time.Second, Chain: []string{"k/x", "k/y"},
+		Watermark: 4, OpenBelow: []uint64{1, 3}, Timeout: time.Second, Chain: []string{"k/x", "k/y"},
 		Headers: []link.Header{{Key: "h", Value: "v"}}, Payload: []byte("payload"),
 	}
 	a.mustSend(b.peer(), request)

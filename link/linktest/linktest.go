@@ -110,6 +110,7 @@ func (n *node) Receive(from string, f link.Frame) {
 		r.request = *f.Request
 		r.request.Payload = bytes.Clone(f.Request.Payload)
 		r.request.Chain = slices.Clone(f.Request.Chain)
+		r.request.OpenBelow = slices.Clone(f.Request.OpenBelow)
 		r.request.Headers = slices.Clone(f.Request.Headers)
 	}
 	if f.Response != nil {

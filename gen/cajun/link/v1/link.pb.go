@@ -401,7 +401,8 @@ type Request struct {
 	CallSession  string `protobuf:"bytes,9,opt,name=call_session,json=callSession,proto3" json:"call_session,omitempty"`
 	CallSequence uint64 `protobuf:"varint,10,opt,name=call_sequence,json=callSequence,proto3" json:"call_sequence,omitempty"`
 	CallKey      string `protobuf:"bytes,11,opt,name=call_key,json=callKey,proto3" json:"call_key,omitempty"`
-	// The lowest sequence that is outstanding from this caller at this actor.
+	// Calls of this caller at this actor with a lower sequence will not come
+	// again, except those in open_below.
 	Watermark uint64 `protobuf:"varint,12,opt,name=watermark,proto3" json:"watermark,omitempty"`
 	// What remains of the caller's deadline when the frame is written, in
 	// nanoseconds.
@@ -417,7 +418,9 @@ type Request struct {
 	// How many durable one-way calls led to this call.
 	Hops uint32 `protobuf:"varint,19,opt,name=hops,proto3" json:"hops,omitempty"`
 	// What the actor's owner is to do, when that is not to run the method.
-	Errand        *Errand `protobuf:"bytes,20,opt,name=errand,proto3" json:"errand,omitempty"`
+	Errand *Errand `protobuf:"bytes,20,opt,name=errand,proto3" json:"errand,omitempty"`
+	// How far below the watermark sequences lie that may come again, at most 64.
+	OpenBelow     []uint64 `protobuf:"varint,21,rep,packed,name=open_below,json=openBelow,proto3" json:"open_below,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -588,6 +591,13 @@ func (x *Request) GetHops() uint32 {
 func (x *Request) GetErrand() *Errand {
 	if x != nil {
 		return x.Errand
+	}
+	return nil
+}
+
+func (x *Request) GetOpenBelow() []uint64 {
+	if x != nil {
+		return x.OpenBelow
 	}
 	return nil
 }
@@ -1017,7 +1027,7 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\arequest\x18\x01 \x01(\v2\x16.cajun.link.v1.RequestH\x00R\arequest\x125\n" +
 	"\bresponse\x18\x02 \x01(\v2\x17.cajun.link.v1.ResponseH\x00R\bresponse\x12/\n" +
 	"\x06cancel\x18\x03 \x01(\v2\x15.cajun.link.v1.CancelH\x00R\x06cancelB\x06\n" +
-	"\x04body\"\xb1\x04\n" +
+	"\x04body\"\xd0\x04\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x10\n" +
@@ -1039,7 +1049,9 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\x06repeat\x18\x11 \x01(\bR\x06repeat\x12\x1b\n" +
 	"\tcall_part\x18\x12 \x01(\x04R\bcallPart\x12\x12\n" +
 	"\x04hops\x18\x13 \x01(\rR\x04hops\x12-\n" +
-	"\x06errand\x18\x14 \x01(\v2\x15.cajun.link.v1.ErrandR\x06errand\"\xcb\x02\n" +
+	"\x06errand\x18\x14 \x01(\v2\x15.cajun.link.v1.ErrandR\x06errand\x12\x1d\n" +
+	"\n" +
+	"open_below\x18\x15 \x03(\x04R\topenBelow\"\xcb\x02\n" +
 	"\x06Errand\x12.\n" +
 	"\x04task\x18\x01 \x01(\x0e2\x1a.cajun.link.v1.Errand.TaskR\x04task\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +

@@ -489,9 +489,11 @@ func (x *ActorRecord) GetState() []byte {
 // actor, beside that actor's record.
 type CallerRow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Calls with a lower sequence are acknowledged by the caller and forgotten.
+	// Calls with a lower sequence are acknowledged by the caller and forgotten,
+	// except those in open.
 	Watermark     uint64   `protobuf:"varint,1,opt,name=watermark,proto3" json:"watermark,omitempty"`
 	Replies       []*Reply `protobuf:"bytes,2,rep,name=replies,proto3" json:"replies,omitempty"`
+	Open          []uint64 `protobuf:"varint,3,rep,packed,name=open,proto3" json:"open,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -536,6 +538,13 @@ func (x *CallerRow) GetWatermark() uint64 {
 func (x *CallerRow) GetReplies() []*Reply {
 	if x != nil {
 		return x.Replies
+	}
+	return nil
+}
+
+func (x *CallerRow) GetOpen() []uint64 {
+	if x != nil {
+		return x.Open
 	}
 	return nil
 }
@@ -1589,10 +1598,11 @@ const file_cajun_state_v1_state_proto_rawDesc = "" +
 	"\x06target\x18\x04 \x01(\tR\x06target\"@\n" +
 	"\vActorRecord\x12\x1b\n" +
 	"\tcommit_id\x18\x01 \x01(\fR\bcommitId\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\fR\x05state\"Z\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\"n\n" +
 	"\tCallerRow\x12\x1c\n" +
 	"\twatermark\x18\x01 \x01(\x04R\twatermark\x12/\n" +
-	"\areplies\x18\x02 \x03(\v2\x15.cajun.state.v1.ReplyR\areplies\"O\n" +
+	"\areplies\x18\x02 \x03(\v2\x15.cajun.state.v1.ReplyR\areplies\x12\x12\n" +
+	"\x04open\x18\x03 \x03(\x04R\x04open\"O\n" +
 	"\x06KeyRow\x12+\n" +
 	"\x05reply\x18\x01 \x01(\v2\x15.cajun.state.v1.ReplyR\x05reply\x12\x18\n" +
 	"\aexpires\x18\x02 \x01(\x03R\aexpires\"\xa7\x01\n" +
