@@ -140,8 +140,8 @@ type Turn struct {
 	Method    string
 	Watermark uint64
 	Open      []uint64
-	// Settles says that the turn only tells what has become of an item that is
-	// stored.
+	// Settles says that the turn only tells how something has ended that is stored,
+	// or answers with an error.
 	Settles bool
 	// Reply is the answer to remember; nil remembers nothing.
 	Reply *statev1.Reply

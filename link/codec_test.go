@@ -81,7 +81,7 @@ func (g generator) frame() link.Frame {
 		r := &link.Response{
 			ID: g.number(), Code: uint32(g.number()), Message: g.text(),
 			Outcome:   guarantee.Outcome(g.IntN(4)),
-			Retryable: g.flag(), InternalText: g.flag(), Payload: g.data(),
+			Retryable: g.flag(), InternalText: g.flag(), First: g.flag(), Payload: g.data(),
 		}
 		for range g.IntN(4) {
 			r.Details = append(r.Details, link.Detail{Type: g.text(), Value: g.data()})
@@ -118,7 +118,7 @@ func toProto(f link.Frame) *linkv1.Frame {
 		r := f.Response
 		m := &linkv1.Response{
 			Id: r.ID, Code: r.Code, Message: r.Message, Payload: r.Payload,
-			Retryable: r.Retryable, InternalText: r.InternalText,
+			Retryable: r.Retryable, InternalText: r.InternalText, First: r.First,
 		}
 		numbers := map[guarantee.Outcome]uint32{
 			guarantee.MaybeExecuted: 1, guarantee.NotExecuted: 2,

@@ -31,6 +31,9 @@ type effects struct {
 	underway   int
 	unresolved bool
 	lost       []string
+	// refusal is of a call that an earlier run may have made with effect: the
+	// handler must not take it for an answer.
+	refusal *failure
 }
 
 // booking is a message that has its number and may or may not be stored.

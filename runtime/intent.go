@@ -17,8 +17,9 @@ import (
 	"github.com/cajun-go/cajun/link"
 )
 
-// maxPanics is how many runs of a turn with an intent may panic, or end with
-// something that cannot be stored, before the turn is answered with that.
+// maxPanics is how many runs of a turn with an intent may panic, take too long or
+// end with something that cannot be stored, before the turn is answered with
+// that.
 const maxPanics = 5
 
 // intentPause shapes the pauses before a turn is run again.
@@ -63,7 +64,29 @@ func (t *turnContext) intend(ctx context.Context, o *outgoing) *failure {
 	}
 	e.underway++
 	o.effects = e
+	if o.rerun = t.call.intent != 0; o.rerun {
+		o.shorten(a.shard.node.config.callTimeout)
+	}
 	return nil
+}
+
+// shorten bounds the wait for one answer: between two runs a turn sees who waits
+// for its actor, perhaps in a circle, and whom it calls goes on meanwhile.
+func (o *outgoing) shorten(timeout time.Duration) {
+	timeout = max(timeout, o.spec.opts.Timeout)
+	if d := time.Now().Add(timeout); d.Before(o.deadline) {
+		o.deadline, o.timeout, o.ownDeadline = d, timeout, true
+	}
+}
+
+// allowance is how long the turn may take when it is run again, at least as long
+// as its caller still waits.
+func (t *turnContext) allowance() time.Duration {
+	d := max(t.call.activation.shard.node.config.callTimeout, t.call.method.spec.opts.Timeout)
+	if !t.deadline.IsZero() {
+		d = max(d, time.Until(t.deadline))
+	}
+	return d
 }
 
 // partOf numbers the n-th call of a method within a turn. Two methods whose
@@ -94,7 +117,7 @@ func (a *activation) storeIntent(t *turnContext, e *effects) *failure {
 		Sequence: sequence, Method: c.method.spec.name, Payload: payload, Level: uint32(c.level),
 		CallSession: c.id.Session, CallSequence: c.id.Sequence, CallPart: c.id.Part, CallKey: c.id.Key, Watermark: c.watermark,
 		RequestHash: c.hash, Chain: c.chain, Headers: c.headers, Hops: c.hops, Peer: c.peer, Task: uint32(c.errand.Task),
-		Inbox: c.own.inbox, Timer: c.own.timer, CallId: c.own.label, DueNanos: c.own.due,
+		Inbox: c.own.inbox, Timer: c.own.timer, CallId: c.own.label, DueNanos: c.own.due, TimeoutNanos: int64(t.allowance()),
 	}
 	d.batch.mu.Lock()
 	defer d.batch.mu.Unlock()
@@ -136,6 +159,9 @@ func (e *effects) returned(o *outgoing) {
 	if o.unsettled {
 		e.unresolved = true
 		e.lost = append(e.lost, o.path())
+	}
+	if o.refusal != nil {
+		e.refusal = o.refusal
 	}
 }
 
@@ -345,8 +371,13 @@ func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
 		r = a.turn(c)
 		a.fallen = false
 		a.waitsFor = c.turn.effect.lost
-		if a.lastRun = r.fail; r.fail != nil && transient(r.fail) {
+		switch refusal := c.turn.effect.refusal; {
+		case refusal != nil:
+			a.lastRun = refusal
+		case r.fail != nil && transient(r.fail):
 			a.reruns = 0
+		default:
+			a.lastRun = r.fail
 		}
 	}
 	if err := a.flush(); err != nil {
@@ -395,7 +426,8 @@ func (a *activation) intentCall(intent *statev1.IntentRow) (*call, *failure) {
 		c.watermark = intent.GetWatermark() // that of a shard means nothing without its open turns
 	}
 	c.turn.call = c
-	c.turn.deadline = time.Now().Add(a.shard.node.config.callTimeout)
+	// A run that has been too short is followed by one that may take twice as long.
+	c.turn.deadline = time.Now().Add(max(time.Duration(intent.GetTimeoutNanos()), time.Second) << min(a.reruns, maxPanics))
 	c.start()
 	c.req = m.newRequest()
 	if err := proto.Unmarshal(intent.GetPayload(), c.req); err != nil {

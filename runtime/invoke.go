@@ -85,6 +85,10 @@ type outgoing struct {
 	// unsettled says that it is not known what the actor has to say.
 	effects   *effects
 	unsettled bool
+	// rerun says that the turn is run again, so that an earlier run may have made
+	// the call, and refusal is why it is not known whether that had an effect.
+	rerun   bool
+	refusal *failure
 	// carried says that the call got past the interceptors, and authored is the
 	// error that they were told then.
 	carried  bool
@@ -173,7 +177,14 @@ func (o *outgoing) settles(fail *failure) bool {
 	case guarantee.Answered:
 		return true
 	case guarantee.NotExecuted:
-		return !transient(fail)
+		if transient(fail) {
+			return false
+		}
+		if o.rerun && !fail.first {
+			o.refusal = fail
+			return false
+		}
+		return true
 	case guarantee.NotCommitted:
 		return o.level < guarantee.ExactlyOnce && fail.isDefect()
 	}
@@ -206,6 +217,7 @@ func (n *Node) intercept(ctx context.Context, o *outgoing, req proto.Message) (p
 		f.outcome = guarantee.MaybeExecuted
 		if !o.carried {
 			f.outcome = guarantee.NotExecuted
+			o.unsettled = o.effects != nil && !o.settles(f)
 		}
 		return nil, f.err()
 	case err != nil:

@@ -197,15 +197,14 @@ func transient(f *failure) bool {
 		f.code == connect.CodeResourceExhausted && f.outcome == guarantee.NotExecuted && !f.final
 }
 
-// tried notes what a failed attempt says about whether the message was handled:
-// an EXACTLY_ONCE message that its actor has just run, and has not kept, was not
-// handled before.
+// tried notes what a failed attempt says about whether the message was handled.
 func (l *letter) tried(fail *failure) {
 	switch fail.outcome {
 	case guarantee.MaybeExecuted:
 		l.maybe = true
-	case guarantee.Answered, guarantee.NotCommitted:
-		l.maybe = l.maybe && guarantee.Level(l.message.GetLevel()) < guarantee.ExactlyOnce
+	case guarantee.NotExecuted, guarantee.NotCommitted, guarantee.Answered:
+		known := fail.first || fail.outcome == guarantee.Answered
+		l.maybe = l.maybe && !(known && guarantee.Level(l.message.GetLevel()) == guarantee.ExactlyOnce)
 	}
 }
 
@@ -270,25 +269,35 @@ func (p *post) tidy(l *lane) {
 }
 
 // couriers are the goroutines of a node that deliver messages: as many as there
-// are lanes with something to do, up to maxCouriers.
+// are lanes with something to do, up to maxCouriers. Lanes that have failed wait
+// behind the others and get half of them, so that receivers that hang do not hold
+// up those that are well.
 type couriers struct {
 	tasks *tasks
 	mu    sync.Mutex
-	queue []delivery
-	busy  int
+	// fresh and failed are lanes that wait, and atFailed counts the couriers that
+	// have one of the latter.
+	fresh, failed []delivery
+	busy          int
+	atFailed      int
 }
 
 // delivery is a lane to be attended to.
 type delivery struct {
-	p *post
-	l *lane
+	p      *post
+	l      *lane
+	failed bool
 }
 
 // add has a lane attended to.
 func (c *couriers) add(p *post, l *lane) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.queue = append(c.queue, delivery{p, l})
+	if l.failures > 0 {
+		c.failed = append(c.failed, delivery{p, l, true})
+	} else {
+		c.fresh = append(c.fresh, delivery{p, l, false})
+	}
 	if c.busy < maxCouriers {
 		c.busy++
 		c.tasks.Go(c.run)
@@ -297,16 +306,33 @@ func (c *couriers) add(p *post, l *lane) {
 
 func (c *couriers) run() {
 	for {
-		c.mu.Lock()
-		if len(c.queue) == 0 {
-			c.busy--
-			c.queue = nil
-			c.mu.Unlock()
+		next, ok := c.next()
+		if !ok {
 			return
 		}
-		next := c.queue[0]
-		c.queue = c.queue[1:]
-		c.mu.Unlock()
 		next.p.work(next.l)
+		if next.failed {
+			c.mu.Lock()
+			c.atFailed--
+			c.mu.Unlock()
+		}
 	}
+}
+
+// next takes a lane. Without one the courier ends; those that have a lane that has
+// failed look for the next one of that sort themselves.
+func (c *couriers) next() (d delivery, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case len(c.fresh) > 0:
+		d, c.fresh = c.fresh[0], c.fresh[1:]
+	case len(c.failed) > 0 && c.atFailed < maxCouriers/2:
+		d, c.failed = c.failed[0], c.failed[1:]
+		c.atFailed++
+	default:
+		c.busy--
+		return d, false
+	}
+	return d, true
 }

@@ -183,8 +183,24 @@ func (c *call) describe() Call {
 }
 
 // remembered reports whether the answer is stored under the call's ID. An item of
-// the actor's own is removed by its turn's commit instead.
-func (c *call) remembered() bool { return c.level == guarantee.ExactlyOnce && !c.own.is() }
+// the actor's own is removed by its turn's commit instead. The answer to a message
+// is stored at any level if its turn has called others: they must not be called
+// again.
+func (c *call) remembered() bool {
+	switch {
+	case c.own.is():
+		return false
+	case c.level == guarantee.ExactlyOnce:
+		return true
+	}
+	return c.errand.Task == link.TaskDeliver && c.turn.hasIntent()
+}
+
+// looksUp reports whether the call may have been answered before, by an answer
+// that is stored.
+func (c *call) looksUp() bool {
+	return !c.own.is() && (c.level == guarantee.ExactlyOnce || c.errand.Task == link.TaskDeliver)
+}
 
 // durableOneWay reports whether the turn is run anew when its handler fails, as
 // nobody is there to be told.

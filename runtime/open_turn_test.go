@@ -15,6 +15,7 @@ import (
 
 	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/internal/bubble"
+	"github.com/cajun-go/cajun/link"
 	"github.com/cajun-go/cajun/placement"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
@@ -262,4 +263,127 @@ func TestGoexitInAnOpenTurn(t *testing.T) {
 		}
 		w.sumOf(t, b, 1)
 	})
+}
+
+// TestTimeOfLaterRuns: a turn that is run again has as much time as its caller
+// has given it.
+func TestTimeOfLaterRuns(t *testing.T) {
+	fakeTime(t, 3, func(t *testing.T, w *world, owner int) {
+		ctx := testContext(t)
+		a, b := w.counterOn(0, 1, "a"), w.counterOn(0, 2*owner, "b")
+		called := make(chan struct{}, 100)
+		w.on("slow", func(ctx context.Context, self *cajun.Self) error {
+			if _, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
+				return err
+			}
+			called <- struct{}{}
+			select {
+			case <-time.After(time.Minute):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		call := async(func() (*probev1.AddReply, error) {
+			return a.AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "slow"})
+		})
+		receive(t, "b was called", called)
+		w.Kill(1)
+		during(3 * time.Minute)
+		if r := receive(t, "the call is answered", call); r.err != nil {
+			t.Error(r.err)
+		}
+		w.sumOf(t, a, 1)
+		w.sumOf(t, b, 1)
+	})
+}
+
+// TestManyLargeAnswers: a turn that gets more answers from one actor than that
+// one can keep has an end.
+func TestManyLargeAnswers(t *testing.T) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		a, e := w.counterOn(0, owner, "a"), w.echoOn(0, 1, "e")
+		w.on("read", func(ctx context.Context, self *cajun.Self) error {
+			for range 12 {
+				if _, err := probev1cajun.NewEchoPid(self, key(e)).EchoOnce(ctx, &probev1.EchoRequest{Payload: make([]byte, 100<<10)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		_, err := a.AddOnce(testContext(t), &probev1.AddRequest{Amount: 1, Script: "read"})
+		wantOutcome(t, err, guarantee.Answered, "too large")
+		w.wantAnswers(t, a)
+	})
+}
+
+// TestRefusedAfterItHappened: a call that had its effect, unknown to the turn
+// that has made it, is not taken for one that was refused when the turn is run
+// again.
+func TestRefusedAfterItHappened(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		tap := newTap()
+		w := newWorld(t, 3, cajun.WithTransport(tap))
+		ctx := testContext(t)
+		a, b := w.counterOn(0, 1, "a"), w.counterOn(0, 2, "b")
+		two := w.Node(2).ID()
+		handled := make(chan struct{}, 10)
+		w.on("note", func(context.Context, *cajun.Self) error { handled <- struct{}{}; return nil })
+		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			_, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "note"})
+			return err
+		})
+		tap.watch(func(from string, f link.Frame) bool { return from != two || f.Response == nil })
+		call := async(func() (*probev1.AddReply, error) {
+			return a.AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "chain"})
+		})
+		receive(t, "b has handled the call", handled)
+		during(5 * time.Second)
+		w.hook = func(_ context.Context, self *cajun.Self) error {
+			if self.Key() == key(b) {
+				return errRehearsed
+			}
+			return nil
+		}
+		w.Kill(2)
+		tap.watch(nil)
+		if r := receive(t, "the call is answered", call); r.err != nil {
+			t.Error(r.err)
+		}
+		w.hook = nil
+		w.sumOf(t, a, 1)
+		w.sumOf(t, b, 1)
+	})
+}
+
+// TestRefusedForGood: a turn that was ended by a crash after its first call, and
+// whose second one nobody can take any more, has an end.
+func TestRefusedForGood(t *testing.T) {
+	refuse := false
+	sometimes := cajun.WithOutbound(func(next cajun.Invoker) cajun.Invoker {
+		return func(ctx context.Context, call cajun.Call, req proto.Message) (proto.Message, error) {
+			if r, ok := req.(*probev1.AddRequest); ok && r.GetScript() == "forbidden" && refuse {
+				return nil, connect.NewError(connect.CodePermissionDenied, "not allowed")
+			}
+			return next(ctx, call, req)
+		}
+	})
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		refuse = false
+		a, b := w.counterOn(0, owner, "a"), w.counterOn(0, 1, "b")
+		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
+			_, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "forbidden"})
+			if refuse = true; w.runsOf(key(a)) == 1 {
+				panic("rehearsed")
+			}
+			return err
+		})
+		_, err := a.AddOnce(testContext(t), &probev1.AddRequest{Amount: 1, Script: "chain"})
+		wantOutcome(t, err, guarantee.Answered, "not allowed")
+		w.wantAnswers(t, a)
+		w.sumOf(t, b, 1) // it is not known to the turn, and the log says so
+	}, sometimes)
 }

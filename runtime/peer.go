@@ -128,7 +128,7 @@ func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, ep
 	if o.id.Session == n.ID() {
 		frame.Call.Session = "" // the receiver knows who sends
 	}
-	if o.level == guarantee.ExactlyOnce {
+	if o.level == guarantee.ExactlyOnce || o.errand.Task == link.TaskDeliver {
 		var open []uint64
 		frame.Watermark, open = o.progress()
 		for _, s := range open {

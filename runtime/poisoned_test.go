@@ -3,6 +3,7 @@ package cajun_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,63 @@ func TestDeadLettersAreBounded(t *testing.T) {
 		}
 		if err := a.NoteSure(testContext(t), &probev1.AddRequest{}); err == nil {
 			t.Error("a message is taken by who could not keep it if it failed")
+		}
+	})
+}
+
+// TestMessagesThatCallOthersAndFail: whom the handler has called is called once,
+// at every level, and the message becomes a dead letter.
+func TestMessagesThatCallOthersAndFail(t *testing.T) {
+	for _, end := range []string{"error", "panic"} {
+		for way, send := range sentBy {
+			t.Run(end+" from "+way, func(t *testing.T) {
+				fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+					sender, target, b := w.counterOn(0, 1, "sender"), w.counterOn(0, owner, "target"), w.counterOn(0, 0, "b")
+					w.on("calls and fails", func(ctx context.Context, self *cajun.Self) error {
+						if _, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
+							return err
+						}
+						if end == "panic" {
+							panic("rehearsed")
+						}
+						return errRehearsed
+					})
+					send(t, w, sender, target, &probev1.AddRequest{Amount: 1, Script: "calls and fails"})
+					during(5 * time.Minute)
+					w.sumOf(t, b, 1)
+					if n := len(w.letters(t)); n != 1 {
+						t.Errorf("there are %d dead letters", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestReceiversThatHang hold up nobody else, however many there are.
+func TestReceiversThatHang(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		ctx := testContext(t)
+		w.hold("wait")
+		w.on("send", func(ctx context.Context, self *cajun.Self) error {
+			return counterFrom(self, "t"+self.Key()).NoteOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "wait"})
+		})
+		for i := range 1000 {
+			if _, err := counterFrom(w.Node(0), fmt.Sprint(i)).Add(ctx, &probev1.AddRequest{Script: "send"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		during(time.Minute)
+		w.sending("well", 1)
+		began := time.Now()
+		if _, err := counterFrom(w.Node(0), "sender").Add(testContext(t), &probev1.AddRequest{Script: "send"}); err != nil {
+			t.Fatal(err)
+		}
+		w.sumOf(t, counterFrom(w.Node(0), "well"), 1)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("a message to an actor that is well took %v", took)
 		}
 	})
 }

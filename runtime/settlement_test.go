@@ -73,10 +73,10 @@ func TestLostResend(t *testing.T) {
 	})
 }
 
-// TestDeadLetterThatWasHandled: a message that was handled, without its sender
-// being told, and is refused ever after is known to be perhaps handled, also by
-// the sender's next owner, and is not handled twice.
-func TestDeadLetterThatWasHandled(t *testing.T) {
+// TestHandledBeforeItWasRefused: a message that was handled, without its sender
+// being told, is not given up by the sender's next owner because its receiver
+// cannot be activated.
+func TestHandledBeforeItWasRefused(t *testing.T) {
 	t.Parallel()
 	bubble.Test(t, func(t *testing.T) {
 		tap := newTap()
@@ -94,9 +94,8 @@ func TestDeadLetterThatWasHandled(t *testing.T) {
 		}
 		receive(t, "the message is handled", handled)
 		during(15 * time.Second)
-		refuse := true
 		w.hook = func(_ context.Context, self *cajun.Self) error {
-			if refuse && self.Key() == key(target) {
+			if self.Key() == key(target) {
 				return errRehearsed
 			}
 			return nil
@@ -105,15 +104,10 @@ func TestDeadLetterThatWasHandled(t *testing.T) {
 		w.Kill(2)
 		tap.watch(nil)
 		during(5 * time.Minute)
-		letters := w.letters(t)
-		if len(letters) != 1 || !letters[0].MaybeExecuted {
-			t.Fatalf("the dead letters are %+v", letters)
+		if letters := w.letters(t); len(letters) > 0 {
+			t.Errorf("the dead letters are %+v", letters)
 		}
-		refuse = false
-		if err := w.Node(0).Resend(testContext(t), letters[0]); err != nil {
-			t.Fatal(err)
-		}
-		during(time.Minute)
+		w.hook = nil
 		w.sumOf(t, target, 1)
 	})
 }

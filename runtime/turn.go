@@ -67,7 +67,7 @@ func (a *activation) result(c *call) result {
 	if a.durable != nil && a.durable.isLost() {
 		a.drop()
 	}
-	if a.durable == nil && a.shard.node.journal != nil && (a.open.Load() || c.remembered() || c.errand.Task > link.TaskDeliver || !a.shard.post.isRecovered()) {
+	if a.durable == nil && a.shard.node.journal != nil && (a.open.Load() || c.looksUp() || c.errand.Task > link.TaskDeliver || !a.shard.post.isRecovered()) {
 		// An actor without state is loaded when it is needed: to remember calls, for
 		// its messages, and to know of a turn that has to be finished first.
 		if fail := a.load(); fail != nil {
@@ -80,15 +80,32 @@ func (a *activation) result(c *call) result {
 	if c.errand.Task > link.TaskDeliver {
 		return a.errand(c)
 	}
+	looked := c.looksUp()
+	if looked {
+		if r, done := a.recall(c); done {
+			return r
+		}
+	}
 	if a.actor == nil {
 		if fail := a.activate(); fail != nil {
+			fail.first = looked
 			return result{fail: fail}
 		}
-		if a.hasIntent() && !a.finishIntent() {
-			return result{fail: a.shard.notOwner()}
+		if a.hasIntent() {
+			if !a.finishIntent() {
+				return result{fail: a.shard.notOwner()}
+			}
+			if looked { // it may have been that turn's
+				if r, done := a.recall(c); done {
+					return r
+				}
+			}
 		}
 	}
 	r := a.turn(c)
+	if r.fail != nil && (r.fail.outcome == guarantee.NotExecuted || r.fail.outcome == guarantee.NotCommitted) {
+		r.fail.first = looked
+	}
 	if a.durable != nil && a.durable.waits() {
 		return r
 	}
@@ -146,13 +163,8 @@ func (a *activation) mayAnswer() *failure {
 
 // turn answers a call whose actor is in memory.
 func (a *activation) turn(c *call) result {
-	if c.remembered() && c.intent == 0 {
-		if r, done := a.recall(c); done {
-			return r
-		}
-	}
 	c.durable = a.durable
-	if fail := a.brokenAnswer(c); fail != nil && c.remembered() {
+	if fail := a.brokenAnswer(c); fail != nil {
 		return a.commit(c, nil, fail, nil)
 	}
 	reply, fail := a.handle(c)

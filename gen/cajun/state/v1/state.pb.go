@@ -1274,10 +1274,12 @@ type IntentRow struct {
 	// As cajun.link.v1.Errand.Task.
 	Task uint32 `protobuf:"varint,15,opt,name=task,proto3" json:"task,omitempty"`
 	// The actor's own message or timer that the turn is for.
-	Inbox         uint64 `protobuf:"varint,16,opt,name=inbox,proto3" json:"inbox,omitempty"`
-	Timer         string `protobuf:"bytes,17,opt,name=timer,proto3" json:"timer,omitempty"`
-	CallId        string `protobuf:"bytes,18,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
-	DueNanos      int64  `protobuf:"varint,19,opt,name=due_nanos,json=dueNanos,proto3" json:"due_nanos,omitempty"`
+	Inbox    uint64 `protobuf:"varint,16,opt,name=inbox,proto3" json:"inbox,omitempty"`
+	Timer    string `protobuf:"bytes,17,opt,name=timer,proto3" json:"timer,omitempty"`
+	CallId   string `protobuf:"bytes,18,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	DueNanos int64  `protobuf:"varint,19,opt,name=due_nanos,json=dueNanos,proto3" json:"due_nanos,omitempty"`
+	// How long a run may take.
+	TimeoutNanos  int64 `protobuf:"varint,20,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1441,6 +1443,13 @@ func (x *IntentRow) GetCallId() string {
 func (x *IntentRow) GetDueNanos() int64 {
 	if x != nil {
 		return x.DueNanos
+	}
+	return 0
+}
+
+func (x *IntentRow) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
 	}
 	return 0
 }
@@ -1661,7 +1670,7 @@ const file_cajun_state_v1_state_proto_rawDesc = "" +
 	"\x05inbox\x18\x04 \x01(\bR\x05inbox\x12\x16\n" +
 	"\x06sender\x18\x05 \x01(\tR\x06sender\x12\x17\n" +
 	"\acall_id\x18\x06 \x01(\tR\x06callId\x12\x1a\n" +
-	"\bsequence\x18\a \x01(\x04R\bsequence\"\xe2\x04\n" +
+	"\bsequence\x18\a \x01(\x04R\bsequence\"\x87\x05\n" +
 	"\tIntentRow\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
@@ -1682,7 +1691,8 @@ const file_cajun_state_v1_state_proto_rawDesc = "" +
 	"\x05inbox\x18\x10 \x01(\x04R\x05inbox\x12\x14\n" +
 	"\x05timer\x18\x11 \x01(\tR\x05timer\x12\x17\n" +
 	"\acall_id\x18\x12 \x01(\tR\x06callId\x12\x1b\n" +
-	"\tdue_nanos\x18\x13 \x01(\x03R\bdueNanos\x1a:\n" +
+	"\tdue_nanos\x18\x13 \x01(\x03R\bdueNanos\x12#\n" +
+	"\rtimeout_nanos\x18\x14 \x01(\x03R\ftimeoutNanos\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\x01\n" +
