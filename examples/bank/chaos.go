@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -159,13 +160,14 @@ func (c *crowd) disperse() {
 	}
 }
 
-// unaskedEnds is how many processes ended without having been killed.
-func (c *crowd) unaskedEnds() int {
-	n := c.etcd.unaskedEnds()
-	for _, s := range append(c.nodes, c.clients...) {
-		n += s.unaskedEnds()
+// ends counts the processes that ended without having been killed, and those
+// of them that have crashed.
+func (c *crowd) ends() (unasked, crashed int) {
+	for _, s := range slices.Concat(c.nodes, c.clients, []*seat{c.etcd}) {
+		unasked += s.unaskedEnds()
+		crashed += s.crashes()
 	}
-	return n
+	return unasked, crashed
 }
 
 // progress tells how far the orders and the kills are.

@@ -24,6 +24,8 @@ func childMain(behaviour string) int {
 		fmt.Println(readyLine, "I am", os.Getpid())
 	case "unready":
 		return 1
+	case "crashing":
+		panic("rehearsed")
 	}
 	fmt.Println("and more")
 	_, _ = io.Copy(io.Discard, os.Stdin)

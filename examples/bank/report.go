@@ -22,6 +22,8 @@ type report struct {
 	} `json:"killed"`
 	// Unasked counts processes that ended without having been killed.
 	Unasked int `json:"ended_unasked"`
+	// Crashed counts those of them that ended by a panic or a signal.
+	Crashed int `json:"crashed"`
 	// Orders are what clients asked for, by the answer that they got.
 	Orders struct {
 		Asked      int `json:"asked"`
@@ -77,7 +79,9 @@ func newReport(s settings) report {
 // countEnds counts the processes that have ended.
 func (r *report) countEnds(c *crowd) {
 	r.Killed.Nodes, r.Killed.Clients, r.Killed.Etcd = c.killed.nodes.Load(), c.killed.clients.Load(), c.killed.etcd.Load()
-	r.Unasked = c.unaskedEnds()
+	if r.Unasked, r.Crashed = c.ends(); r.Crashed > 0 {
+		r.violated(fmt.Sprintf("%d processes have crashed; what they said is above", r.Crashed))
+	}
 }
 
 // describe fills in the numbers of the evidence, whose notes are in the order
@@ -168,6 +172,7 @@ func (r *report) print(w io.Writer, asJSON bool) error {
 		values []any
 	}{
 		{"Killed with SIGKILL", "%d nodes, %d client processes, %d etcd", []any{r.Killed.Nodes, r.Killed.Clients, r.Killed.Etcd}},
+		{"Ended by themselves", "%d, %d of them by a crash", []any{r.Unasked, r.Crashed}},
 		{"Orders", "%d asked for, %d acknowledged", []any{r.Orders.Asked, r.Orders.Answered}},
 		{"  transfers of two nested calls", "%d done, %d returned", []any{r.Orders.Done, r.Orders.Returned}},
 		{"  debit and one-way credit", "%d sent", []any{r.Orders.Sent}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -35,8 +36,9 @@ type seat struct {
 	// killed says that the present process was killed on purpose, finishing that
 	// it is to end well, and abandoned that it is to end.
 	killed, finishing, abandoned bool
-	// unasked counts the processes that ended by themselves.
-	unasked int
+	// unasked counts the processes that ended by themselves, and crashed those of
+	// them that did not even say why.
+	unasked, crashed int
 }
 
 // takeSeat starts the first process of a seat. No successor is started once ctx
@@ -108,6 +110,9 @@ func (s *seat) ended(ctx context.Context, p *process.Process) bool {
 	}
 	if !s.killed {
 		s.unasked++
+		if hasCrashed(p.Err()) {
+			s.crashed++
+		}
 	}
 	return false
 }
@@ -169,6 +174,21 @@ func (s *seat) abandon() {
 	_ = s.current.Kill() // it may be gone already
 	s.mu.Unlock()
 	<-s.empty
+}
+
+// hasCrashed reports whether a process has ended by a panic, for which Go has an
+// exit code, or by a signal. A node whose session is lost ends in good order.
+func hasCrashed(err error) bool {
+	const panicked = 2
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && (exit.ExitCode() == panicked || !exit.Exited())
+}
+
+// crashes is how many processes have crashed.
+func (s *seat) crashes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.crashed
 }
 
 // unaskedEnds is how many processes ended by themselves.

@@ -74,6 +74,17 @@ func TestFalseStartsEnd(t *testing.T) {
 	}
 }
 
+// A crash is told apart from an end in good order.
+func TestCrashesAreCounted(t *testing.T) {
+	for behaviour, want := range map[string]int{"crashing": mostFalseStarts + 1, "unready": 0} {
+		s := take(t, behaviour, nil)
+		_, _ = s.awaitReady(t.Context())
+		if got := s.crashes(); got != want {
+			t.Errorf("%s: %d crashes, want %d", behaviour, got, want)
+		}
+	}
+}
+
 // A child that is never ready, and does not end, is waited for only so long.
 func TestAwaitReadyIsBounded(t *testing.T) {
 	s := take(t, "silent", nil)
