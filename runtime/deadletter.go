@@ -149,7 +149,7 @@ func (a *activation) deadChanges(c *call, j *journal.Actor) (changes []journal.C
 	p, m := a.shard.post, row.GetMessage()
 	to, known := a.shard.node.addressee(m)
 	changes = append(changes, journal.RemoveDead(sequence))
-	held := row.GetTrouble().GetMaybe() && !row.GetInbox()
+	held := keepsNumber(row)
 	stored := func(do func()) func(error) {
 		return func(err error) {
 			if err == nil {

@@ -411,7 +411,7 @@ func (o *outgoing) progress() (watermark uint64, open []uint64) {
 	if o.turns != nil {
 		return o.turns.progress()
 	}
-	return o.ledger.watermark(o.actor()), nil
+	return o.ledger.progress(o.actor())
 }
 
 // bounded returns ctx with the call's deadline, for waits that only a context

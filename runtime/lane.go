@@ -193,8 +193,8 @@ func (p *post) deliver(l *lane, first *letter) *failure {
 // transient reports whether an attempt has failed for a reason that says nothing
 // of the message: it is then tried for as long as that lasts.
 func transient(f *failure) bool {
-	return f.retryable || f.interrupted && f.outcome != guarantee.NotCommitted ||
-		f.code == connect.CodeResourceExhausted && f.outcome == guarantee.NotExecuted && !f.final
+	noRoom := f.code == connect.CodeResourceExhausted && (f.outcome == guarantee.NotExecuted || f.outcome == guarantee.MaybeExecuted) && !f.final
+	return f.retryable || f.interrupted && f.outcome != guarantee.NotCommitted || noRoom
 }
 
 // tried notes what a failed attempt says about whether the message was handled.
@@ -248,17 +248,23 @@ func (p *post) goOn(l *lane, pause time.Duration) {
 	p.tidy(l)
 }
 
-// forget is told that the row of a settled message is gone for good. A dead
-// letter whose attempts may have run keeps its place in the ledger: it may be
-// sent again, and its receiver must still know what became of it.
+// forget is told that the row of a settled message is gone for good.
 func (p *post) forget(l *lane, first *letter, dead *statev1.DeadRow) {
 	p.mu.Lock()
 	delete(l.known, first.sequence)
 	p.tidy(l)
 	p.mu.Unlock()
-	if !dead.GetTrouble().GetMaybe() {
+	if keepsNumber(dead) {
+		p.ledger.keep(l.id.to, first.sequence)
+	} else {
 		p.ledger.end(l.id.to, first.sequence)
 	}
+}
+
+// keepsNumber reports whether a dead letter must not get another number when it
+// is sent again, as it may have been handled under its own.
+func keepsNumber(dead *statev1.DeadRow) bool {
+	return dead.GetTrouble().GetMaybe() && !dead.GetInbox() && guarantee.Level(dead.GetMessage().GetLevel()) == guarantee.ExactlyOnce
 }
 
 // tidy removes a lane that has nothing to do. p.mu is held.

@@ -34,6 +34,9 @@ type account struct {
 type numbered struct {
 	sequence uint64
 	settled  bool
+	// kept says that nobody makes the call any more, and that somebody may again:
+	// it is a dead letter. It holds up no others.
+	kept bool
 }
 
 // next numbers a call that needs no account.
@@ -102,12 +105,25 @@ func (l *ledger) enter(to actorID, sequence uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(to)
-	i, found := a.find(sequence)
+	a.put(numbered{sequence: sequence})
+}
+
+// keep makes a call one that may be made again some day.
+func (l *ledger) keep(to actorID, sequence uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.account(to)
+	a.put(numbered{sequence: sequence, kept: true})
+	l.trim(to, a)
+}
+
+func (a *account) put(n numbered) {
+	i, found := a.find(n.sequence)
 	if !found {
-		a.calls = slices.Insert(a.calls, i, numbered{sequence: sequence})
-	} else {
-		a.calls[i].settled = false
+		a.calls = slices.Insert(a.calls, i, n)
+		return
 	}
+	a.calls[i] = n
 }
 
 // hasRoom reports whether a call is among the first guarantee.MaxOutstanding of
@@ -115,19 +131,34 @@ func (l *ledger) enter(to actorID, sequence uint64) {
 func (l *ledger) hasRoom(to actorID, sequence uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i, _ := l.account(to).find(sequence)
-	return i < guarantee.MaxOutstanding
+	before := 0
+	for _, n := range l.account(to).calls {
+		if n.sequence >= sequence || before == guarantee.MaxOutstanding {
+			break
+		}
+		if !n.kept {
+			before++
+		}
+	}
+	return before < guarantee.MaxOutstanding
 }
 
-// watermark returns the lowest sequence that is outstanding at the actor, or 0
-// when none is.
-func (l *ledger) watermark(to actorID) uint64 {
+// progress returns the lowest sequence that is outstanding at the actor, or 0
+// when none is, and those below it that are kept.
+func (l *ledger) progress(to actorID) (watermark uint64, open []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if a, ok := l.open[to]; ok && len(a.calls) > 0 {
-		return a.calls[0].sequence
+	a, ok := l.open[to]
+	if !ok {
+		return 0, nil
 	}
-	return 0
+	for _, n := range a.calls {
+		if !n.kept || len(open) == guarantee.MaxOpen {
+			return n.sequence, open
+		}
+		open = append(open, n.sequence)
+	}
+	return 0, nil
 }
 
 // end settles a call: its answer has arrived, or its caller has given it up.
@@ -136,7 +167,7 @@ func (l *ledger) end(to actorID, sequence uint64) {
 	defer l.mu.Unlock()
 	if a, ok := l.open[to]; ok {
 		if i, found := a.find(sequence); found {
-			a.calls[i].settled = true
+			a.calls[i] = numbered{sequence: sequence, settled: true}
 		}
 		l.trim(to, a)
 	}
@@ -145,9 +176,11 @@ func (l *ledger) end(to actorID, sequence uint64) {
 // trim takes settled calls away that the watermark passes. l.mu is held.
 func (l *ledger) trim(to actorID, a *account) {
 	before := len(a.calls)
-	for len(a.calls) > 0 && a.calls[0].settled {
-		a.calls = a.calls[1:]
-	}
+	passed := true
+	a.calls = slices.DeleteFunc(a.calls, func(n numbered) bool {
+		passed = passed && (n.settled || n.kept)
+		return passed && n.settled
+	})
 	if len(a.calls) < before && a.room != nil {
 		close(a.room)
 		a.room = nil

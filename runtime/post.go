@@ -165,8 +165,8 @@ func (p *post) loaded(from string, stored *journal.Actor) {
 		}
 	}
 	for sequence, row := range stored.DeadLetters {
-		if to, ok := p.shard.node.addressee(row.GetMessage()); ok && row.GetTrouble().GetMaybe() && !row.GetInbox() {
-			p.ledger.enter(to, sequence)
+		if to, ok := p.shard.node.addressee(row.GetMessage()); ok && keepsNumber(row) {
+			p.ledger.keep(to, sequence)
 		}
 	}
 	if intent := stored.Intent(); intent != nil {
