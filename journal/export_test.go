@@ -7,3 +7,6 @@ func (a *Actor) Commit(ctx context.Context, t Turn) error {
 	a.Add(t)
 	return a.Flush(ctx)
 }
+
+// Ticks is how many times are kept of timers, those of replaced ones included.
+func (a *Actor) Ticks() int { return len(a.items.clock) }

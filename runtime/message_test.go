@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
@@ -210,5 +211,34 @@ func TestNestedOnce(t *testing.T) {
 		for _, pid := range []probev1cajun.CounterPid{a, b, c} {
 			w.sumOf(t, pid, 1)
 		}
+	})
+}
+
+// TestMessageOfATurnThatItsCallerRuns: an actor without state that is quick runs on
+// its caller's goroutine; what it sends once is stored before the caller has its
+// answer all the same.
+func TestMessageOfATurnThatItsCallerRuns(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		pid, target := w.echoOn(0, 0, "a"), w.counterOn(0, 0, "target")
+		w.on("send", func(ctx context.Context, self *cajun.Self) error {
+			return counterFrom(self, key(target)).NoteOnce(ctx, &probev1.AddRequest{Amount: 1})
+		})
+		echo := func(text string) string {
+			t.Helper()
+			r, err := pid.Echo(context.Background(), &probev1.EchoRequest{Text: text})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.GetText()
+		}
+		for range 200 {
+			echo("quick")
+		}
+		if got := echo("send"); got != "send" {
+			t.Errorf("the reply is %q", got)
+		}
+		w.sumOf(t, target, 1)
 	})
 }
