@@ -224,7 +224,7 @@ func TestCodecKnowsEveryField(t *testing.T) {
 	}}
 	response := link.Frame{Response: &link.Response{
 		ID: 1, Code: 1, Message: "m", Details: []link.Detail{{Type: "t", Value: []byte{1}}},
-		Outcome: guarantee.Answered, Retryable: true, InternalText: true,
+		Outcome: guarantee.Answered, Retryable: true, InternalText: true, First: true,
 		Redirect: &link.Redirect{Owner: "o", Epoch: 1, Target: "t"}, Payload: []byte{1},
 	}}
 	for _, f := range []link.Frame{request, response, {Cancel: &link.Cancel{ID: 1}}} {

@@ -133,11 +133,7 @@ func (d *Decoder) readRequest(parent *fields, b []byte) {
 		case requestHops:
 			r.Hops = in.uint32()
 		case requestErrand:
-			if r.Errand != nil {
-				in.fail("a request with two errands")
-			}
-			d.readErrand(&in)
-			r.Errand = &d.errand
+			d.readErrand(&in, r)
 		case requestOpenBelow:
 			r.OpenBelow = in.packed(r.OpenBelow, "open sequences", MaxOpen)
 		default:
@@ -221,8 +217,11 @@ func (d *Decoder) readRedirect(parent *fields) {
 	parent.err = in.err
 }
 
-func (d *Decoder) readErrand(parent *fields) {
-	d.errand = Errand{}
+func (d *Decoder) readErrand(parent *fields, r *Request) {
+	if r.Errand != nil {
+		parent.fail("a request with two errands")
+	}
+	d.errand, r.Errand = Errand{}, &d.errand
 	in := fields{rest: parent.bytes(), err: parent.err}
 	for in.next() {
 		switch in.num {

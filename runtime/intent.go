@@ -332,7 +332,7 @@ func (a *activation) abort(c *call) {
 			a.finish(c, result{fail: unreadable(err)})
 			return
 		}
-		turn := journal.Turn{State: a.durable.base, Call: c.id, Method: c.method.spec.name, Watermark: c.watermark, Open: c.open, Reply: reply}
+		turn := journal.Turn{State: a.durable.base, Call: c.id, Method: c.method.spec.name, Watermark: c.watermark, Open: c.open, Reply: reply, Settles: true}
 		r = a.stage(turn, storedResult(reply), nil)
 	}
 	if r, waits := a.hold(c, r); !waits {

@@ -67,9 +67,7 @@ func (a *activation) result(c *call) result {
 	if a.durable != nil && a.durable.isLost() {
 		a.drop()
 	}
-	if a.durable == nil && a.shard.node.journal != nil && (a.open.Load() || c.looksUp() || c.errand.Task > link.TaskDeliver || !a.shard.post.isRecovered()) {
-		// An actor without state is loaded when it is needed: to remember calls, for
-		// its messages, and to know of a turn that has to be finished first.
+	if a.durable == nil && a.needsStore(c) {
 		if fail := a.load(); fail != nil {
 			return result{fail: fail}
 		}
@@ -80,32 +78,7 @@ func (a *activation) result(c *call) result {
 	if c.errand.Task > link.TaskDeliver {
 		return a.errand(c)
 	}
-	looked := c.looksUp()
-	if looked {
-		if r, done := a.recall(c); done {
-			return r
-		}
-	}
-	if a.actor == nil {
-		if fail := a.activate(); fail != nil {
-			fail.first = looked
-			return result{fail: fail}
-		}
-		if a.hasIntent() {
-			if !a.finishIntent() {
-				return result{fail: a.shard.notOwner()}
-			}
-			if looked { // it may have been that turn's
-				if r, done := a.recall(c); done {
-					return r
-				}
-			}
-		}
-	}
-	r := a.turn(c)
-	if r.fail != nil && (r.fail.outcome == guarantee.NotExecuted || r.fail.outcome == guarantee.NotCommitted) {
-		r.fail.first = looked
-	}
+	r := a.answerTo(c)
 	if a.durable != nil && a.durable.waits() {
 		return r
 	}
@@ -115,6 +88,33 @@ func (a *activation) result(c *call) result {
 		return result{fail: fail}
 	}
 	return r
+}
+
+// needsStore reports whether a call needs what is stored of the actor. One without
+// state is loaded to remember calls, for its messages, and to know of a turn that
+// has to be finished first.
+func (a *activation) needsStore(c *call) bool {
+	return a.shard.node.journal != nil && (a.shard.host.newState != nil || a.open.Load() || c.looksUp() || c.errand.Task > link.TaskDeliver || !a.shard.post.isRecovered())
+}
+
+// answerTo finds the stored answer to a call, or else runs its turn.
+func (a *activation) answerTo(c *call) (r result) {
+	if c.looksUp() {
+		if r, done := a.recall(c); done {
+			return r
+		}
+		defer func() {
+			if f := r.fail; f != nil && (f.outcome == guarantee.NotExecuted || f.outcome == guarantee.NotCommitted) {
+				f.first = c.level == guarantee.ExactlyOnce
+			}
+		}()
+	}
+	if a.actor == nil {
+		if fail := a.activate(); fail != nil {
+			return result{fail: fail}
+		}
+	}
+	return a.turn(c)
 }
 
 // admit looks once more, just before the turn, whether the call may run.
