@@ -140,8 +140,8 @@ type Turn struct {
 	Method    string
 	Watermark uint64
 	Open      []uint64
-	// Settles says that the turn only tells how something has ended that is stored,
-	// or answers with an error.
+	// Settles says that the turn does not change the state and stores little: how
+	// something has ended, or begun, that is stored already, or an error.
 	Settles bool
 	// Reply is the answer to remember; nil remembers nothing.
 	Reply *statev1.Reply

@@ -81,7 +81,7 @@ func (g generator) frame() link.Frame {
 		r := &link.Response{
 			ID: g.number(), Code: uint32(g.number()), Message: g.text(),
 			Outcome:   guarantee.Outcome(g.IntN(4)),
-			Retryable: g.flag(), InternalText: g.flag(), First: g.flag(), Payload: g.data(),
+			Retryable: g.flag(), InternalText: g.flag(), Payload: g.data(),
 		}
 		for range g.IntN(4) {
 			r.Details = append(r.Details, link.Detail{Type: g.text(), Value: g.data()})
@@ -118,7 +118,7 @@ func toProto(f link.Frame) *linkv1.Frame {
 		r := f.Response
 		m := &linkv1.Response{
 			Id: r.ID, Code: r.Code, Message: r.Message, Payload: r.Payload,
-			Retryable: r.Retryable, InternalText: r.InternalText, First: r.First,
+			Retryable: r.Retryable, InternalText: r.InternalText,
 		}
 		numbers := map[guarantee.Outcome]uint32{
 			guarantee.MaybeExecuted: 1, guarantee.NotExecuted: 2,
@@ -224,7 +224,7 @@ func TestCodecKnowsEveryField(t *testing.T) {
 	}}
 	response := link.Frame{Response: &link.Response{
 		ID: 1, Code: 1, Message: "m", Details: []link.Detail{{Type: "t", Value: []byte{1}}},
-		Outcome: guarantee.Answered, Retryable: true, InternalText: true, First: true,
+		Outcome: guarantee.Answered, Retryable: true, InternalText: true,
 		Redirect: &link.Redirect{Owner: "o", Epoch: 1, Target: "t"}, Payload: []byte{1},
 	}}
 	for _, f := range []link.Frame{request, response, {Cancel: &link.Cancel{ID: 1}}} {

@@ -175,8 +175,6 @@ func (d *Decoder) readResponse(parent *fields, b []byte) {
 			r.Retryable = in.bool()
 		case responseInternalText:
 			r.InternalText = in.bool()
-		case responseFirst:
-			r.First = in.bool()
 		default:
 			in.skip()
 		}

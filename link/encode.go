@@ -54,7 +54,6 @@ const (
 	responseRedirect     protowire.Number = 7
 	responseRetryable    protowire.Number = 8
 	responseInternalText protowire.Number = 9
-	responseFirst        protowire.Number = 10
 
 	redirectOwner  protowire.Number = 1
 	redirectEpoch  protowire.Number = 2
@@ -232,8 +231,7 @@ func (r *Response) size() int {
 		sizeUint(responseOutcome, r.wireOutcome()) +
 		sizeBytes(responsePayload, r.Payload) +
 		sizeBool(responseRetryable, r.Retryable) +
-		sizeBool(responseInternalText, r.InternalText) +
-		sizeBool(responseFirst, r.First)
+		sizeBool(responseInternalText, r.InternalText)
 	for i := range r.Details {
 		n += protowire.SizeTag(responseDetails) + protowire.SizeBytes(r.Details[i].size())
 	}
@@ -264,8 +262,7 @@ func (r *Response) append(b []byte) []byte {
 		b = appendString(b, redirectTarget, r.Redirect.Target)
 	}
 	b = appendBool(b, responseRetryable, r.Retryable)
-	b = appendBool(b, responseInternalText, r.InternalText)
-	return appendBool(b, responseFirst, r.First)
+	return appendBool(b, responseInternalText, r.InternalText)
 }
 
 // wireOutcome is the outcome as cajun.v1.Outcome counts, where 0 says nothing.

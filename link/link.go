@@ -202,8 +202,6 @@ type Response struct {
 	Outcome      guarantee.Outcome
 	Retryable    bool
 	InternalText bool
-	// First says that no earlier attempt of the call had an effect.
-	First bool
 	// Redirect is set when the receiver does not own the shard.
 	Redirect *Redirect
 	Payload  []byte

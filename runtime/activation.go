@@ -41,7 +41,7 @@ type activation struct {
 	used      int64
 	current   *call
 	attention attention
-	broken    map[guarantee.CallID]broken
+	broken    map[brokenID]broken
 
 	// The instance: nil while the actor is not active. Only the running
 	// goroutine touches these.
@@ -56,6 +56,9 @@ type activation struct {
 	// a reason of its own, and lastRun is the latest one's.
 	reruns  int
 	lastRun *failure
+	// doubts says that some of them failed for a refusal that may not be all there
+	// is to say, and believes that it is to be the answer now.
+	doubts, believes bool
 	// fallen says that its handler has ended the goroutine.
 	fallen bool
 	// waitsFor are the actors without whose answers that run has ended.

@@ -256,7 +256,7 @@ func (a *activation) takeOwn(c *call) (done bool) {
 			a.lookLater(time.Second)
 		default: // the handler called runtime.Goexit
 			a.abandonTurn(c)
-			fail := endedGoroutine(c)
+			fail := a.undone(c, endedGoroutine(c))
 			if a.ownFailed(c, fail) {
 				_ = a.flush()
 			}
@@ -311,7 +311,10 @@ func (a *activation) ownFailed(c *call, fail *failure) bool {
 	if transient(fail) || fail.outcome == guarantee.MaybeExecuted {
 		return false
 	}
-	if a.durable == nil && a.load() != nil || a.durable.isLost() {
+	if a.durable != nil && a.durable.isLost() {
+		a.drop()
+	}
+	if a.durable == nil && a.load() != nil {
 		return false
 	}
 	d := a.durable

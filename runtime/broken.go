@@ -14,6 +14,15 @@ const (
 	maxBrokenCalls = 256
 )
 
+// brokenID names a call as its repeats do: a key of the caller's own may have been
+// used for another one.
+type brokenID struct {
+	id           guarantee.CallID
+	method, hash string
+}
+
+func (c *call) brokenID() brokenID { return brokenID{c.id, c.method.spec.name, string(c.hash)} }
+
 // broken counts the runs of calls that have failed for a reason of the actor's
 // own, such as a panic or a reply that is too large. Nothing is stored of such a
 // run. Other callers are told and decide; but who has called in the middle of a
@@ -27,15 +36,15 @@ type broken struct {
 
 // noteBroken counts a run that has ended so.
 func (a *activation) noteBroken(c *call, f *failure) {
-	if f == nil || !f.isDefect() || !c.nested || !c.remembered() {
+	if f == nil || !f.defect && !f.isDefect() || !c.nested || !c.remembered() {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.broken == nil || len(a.broken) >= maxBrokenCalls {
-		a.broken = make(map[guarantee.CallID]broken)
+		a.broken = make(map[brokenID]broken)
 	}
-	a.broken[c.id] = broken{a.broken[c.id].runs + 1, f}
+	a.broken[c.brokenID()] = broken{a.broken[c.brokenID()].runs + 1, f}
 }
 
 // brokenAnswer returns the answer to a call that has been run often enough, or
@@ -43,11 +52,14 @@ func (a *activation) noteBroken(c *call, f *failure) {
 func (a *activation) brokenAnswer(c *call) *failure {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b := a.broken[c.id]
+	if len(a.broken) == 0 || !c.nested {
+		return nil
+	}
+	b := a.broken[c.brokenID()]
 	if b.runs < maxBroken {
 		return nil
 	}
-	delete(a.broken, c.id)
+	delete(a.broken, c.brokenID())
 	f := *b.last
 	f.outcome = guarantee.Answered
 	return &f

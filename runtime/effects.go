@@ -34,6 +34,10 @@ type effects struct {
 	// refusal is of a call that an earlier run may have made with effect: the
 	// handler must not take it for an answer.
 	refusal *failure
+	// believes says that the handler takes it for one all the same.
+	believes bool
+	// unstorable is why the turn can never have an intent.
+	unstorable *failure
 }
 
 // booking is a message that has its number and may or may not be stored.

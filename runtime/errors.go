@@ -69,9 +69,9 @@ type failure struct {
 	retryable bool
 	// internalText says that message is the text of an ordinary Go error.
 	internalText bool
-	// first says that the actor has looked: no earlier attempt of the call had an
-	// effect.
-	first bool
+	// defect says that the run has failed for a reason that lies in the actor
+	// itself.
+	defect bool
 	// final says that the call would be refused however often it is made.
 	final bool
 	// interrupted says that the caller stopped waiting.

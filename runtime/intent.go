@@ -70,13 +70,11 @@ func (t *turnContext) intend(ctx context.Context, o *outgoing) *failure {
 	return nil
 }
 
-// shorten bounds the wait for one answer: between two runs a turn sees who waits
-// for its actor, perhaps in a circle, and whom it calls goes on meanwhile.
+// shorten bounds the wait for one answer, and not what the call may take: between
+// two runs a turn sees who waits for its actor, perhaps in a circle. The next run
+// joins the call where it is.
 func (o *outgoing) shorten(timeout time.Duration) {
-	timeout = max(timeout, o.spec.opts.Timeout)
-	if d := time.Now().Add(timeout); d.Before(o.deadline) {
-		o.deadline, o.timeout, o.ownDeadline = d, timeout, true
-	}
+	o.until = time.Now().Add(max(timeout, o.spec.opts.Timeout))
 }
 
 // allowance is how long the turn may take when it is run again, at least as long
@@ -121,7 +119,7 @@ func (a *activation) storeIntent(t *turnContext, e *effects) *failure {
 	}
 	d.batch.mu.Lock()
 	defer d.batch.mu.Unlock()
-	fail := a.stageLocked(d, journal.Turn{State: d.base, Changes: []journal.Change{journal.PutIntent(row)}})
+	fail := a.stageLocked(d, journal.Turn{State: d.base, Changes: []journal.Change{journal.PutIntent(row)}, Settles: true})
 	if fail == nil {
 		if err = a.settle(d); err != nil {
 			fail = notCommitted(err)
@@ -139,6 +137,9 @@ func (a *activation) storeIntent(t *turnContext, e *effects) *failure {
 		a.open.Store(true)
 	}
 	a.lookLater(intentPause.Pause(1, rand.Float64()))
+	if !fail.retryable {
+		e.unstorable = fail
+	}
 	f := lost("the call was not made, as it could not be stored that the turn is under way: %s", fail.message)
 	f.outcome, f.retryable = guarantee.NotExecuted, false
 	e.unresolved = true
@@ -226,7 +227,7 @@ func (a *activation) finishIntent() bool {
 		}
 		intent := a.openIntent()
 		if intent == nil {
-			a.reruns, a.durable.intent = 0, false
+			a.reruns, a.doubts, a.believes, a.durable.intent = 0, false, false, false
 			a.open.Store(false)
 			return true
 		}
@@ -363,17 +364,18 @@ func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
 		}
 	}()
 	var r result
-	if a.reruns++; a.reruns > maxPanics {
+	if a.reruns++; a.reruns > maxPanics && !a.credulous() {
 		a.fallen = false
 		r = a.giveUpIntent(c, a.lastRun)
 	} else {
 		a.lastRun = endedGoroutine(c)
+		c.turn.effect.believes = a.believes
 		r = a.turn(c)
 		a.fallen = false
 		a.waitsFor = c.turn.effect.lost
 		switch refusal := c.turn.effect.refusal; {
-		case refusal != nil:
-			a.lastRun = refusal
+		case refusal != nil && !a.believes:
+			a.lastRun, a.doubts = refusal, true
 		case r.fail != nil && transient(r.fail):
 			a.reruns = 0
 		default:
@@ -396,6 +398,20 @@ func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
 		return r.fail
 	}
 	return nil
+}
+
+// credulous reports whether a turn that would be given up for a refusal is to be
+// run with the refusal as the call's answer instead. It is not known whether an
+// earlier run has made the call; but a handler that can deal with the refusal
+// brings its turn to an end.
+func (a *activation) credulous() bool {
+	if !a.doubts || a.believes {
+		return false
+	}
+	a.believes, a.reruns = true, 1
+	a.shard.node.logger.Warn("a call of a turn that is run again is refused again and again; its handler is told so, although an earlier run may have made the call",
+		"kind", a.self.kind, "key", a.self.key, "error", a.lastRun.message)
+	return true
 }
 
 // makeCurrent sets the call whose turn runs and returns the one before.

@@ -47,6 +47,10 @@ type outgoing struct {
 	// deadline has passed.
 	grace time.Duration
 
+	// until is how long an answer is waited for, if that is not until the deadline:
+	// the call then goes on without this attempt.
+	until time.Time
+
 	// hint is what the last receiver said about the shard's owner.
 	hint *link.Redirect
 	// early is the epoch of an owner that did not serve the shard yet: it has
@@ -96,7 +100,17 @@ type outgoing struct {
 }
 
 // repeats reports whether the next attempt repeats one that may have run.
-func (o *outgoing) repeats() bool { return o.tries > 0 && o.level > guarantee.AtMostOnce }
+func (o *outgoing) repeats() bool {
+	return (o.tries > 0 || o.rerun) && o.level > guarantee.AtMostOnce
+}
+
+// left is how long an answer is still waited for.
+func (o *outgoing) left() time.Duration {
+	if !o.until.IsZero() && o.until.Before(o.deadline) {
+		return time.Until(o.until)
+	}
+	return time.Until(o.deadline)
+}
 
 func (o *outgoing) actor() actorID { return actorID{o.identity, o.key} }
 
@@ -165,30 +179,28 @@ func (n *Node) dispatch(ctx context.Context, o *outgoing, req proto.Message) (pr
 		return nil, o.store(turnFrom(ctx), req)
 	}
 	reply, fail := n.carry(ctx, o, req)
-	o.unsettled = fail != nil && !o.settles(fail)
+	o.unsettled = fail != nil && o.effects != nil && !o.settles(fail)
 	return reply, fail
 }
 
 // settles reports whether a failure is as good as an answer to a turn that has
-// made the call: it would come again. An EXACTLY_ONCE call that its actor cannot
-// bring to an end is answered by that actor in the end.
+// made the call: it would come again, and the call has had no effect. In a later
+// run that is not certain of a refusal that the actor has not made itself: its own
+// it stores. Such a run does not count, until there were enough of them.
 func (o *outgoing) settles(fail *failure) bool {
-	switch fail.outcome {
-	case guarantee.Answered:
+	refusal := fail.outcome == guarantee.NotExecuted && !transient(fail)
+	switch {
+	case fail.outcome == guarantee.Answered, fail.final:
 		return true
-	case guarantee.NotExecuted:
-		if transient(fail) {
-			return false
-		}
-		if o.rerun && !fail.first {
-			o.refusal = fail
-			return false
-		}
+	case o.level < guarantee.ExactlyOnce:
+		return refusal || fail.isDefect() || fail.outcome == guarantee.MaybeExecuted && !transient(fail)
+	case refusal && !o.rerun:
 		return true
-	case guarantee.NotCommitted:
-		return o.level < guarantee.ExactlyOnce && fail.isDefect()
+	case !refusal && !fail.isDefect():
+		return false
 	}
-	return false
+	o.refusal = fail
+	return o.effects.believes
 }
 
 // recycle ends an outgoing call. Interceptors may have kept what they saw, so

@@ -202,9 +202,8 @@ func (l *letter) tried(fail *failure) {
 	switch fail.outcome {
 	case guarantee.MaybeExecuted:
 		l.maybe = true
-	case guarantee.NotExecuted, guarantee.NotCommitted, guarantee.Answered:
-		known := fail.first || fail.outcome == guarantee.Answered
-		l.maybe = l.maybe && !(known && guarantee.Level(l.message.GetLevel()) == guarantee.ExactlyOnce)
+	case guarantee.NotCommitted, guarantee.Answered: // it was looked for and not found
+		l.maybe = l.maybe && guarantee.Level(l.message.GetLevel()) < guarantee.ExactlyOnce
 	}
 }
 

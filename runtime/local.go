@@ -33,7 +33,7 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 	if o.isOneWay() {
 		return nil, s.deliver(o.key, c)
 	}
-	if ctx.Done() != nil {
+	if ctx.Done() != nil && o.until.IsZero() {
 		c.turn.caller = ctx
 	}
 	w := n.waiters.Get().(*waiter)
@@ -55,6 +55,9 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 			m.quick.Store(0)
 		}
 	} else if cause := w.wait(ctx, o); cause != nil {
+		if ctx.Err() == nil && time.Until(o.deadline) > 0 {
+			return nil, lost("the actor has not answered yet") // it goes on
+		}
 		return nil, n.abandon(c, cause)
 	}
 	r := w.result
@@ -145,7 +148,7 @@ func (m *hostedMethod) observe(took time.Duration) {
 
 // wait returns nil once the result is there, or why the caller gives up.
 func (w *waiter) wait(ctx context.Context, o *outgoing) error {
-	if !o.ownDeadline {
+	if !o.ownDeadline && o.until.IsZero() {
 		select {
 		case <-w.ready:
 			return nil
@@ -154,8 +157,8 @@ func (w *waiter) wait(ctx context.Context, o *outgoing) error {
 		}
 	}
 	left := o.timeout
-	if o.waited {
-		left = time.Until(o.deadline)
+	if o.waited || !o.until.IsZero() {
+		left = o.left()
 	}
 	expired, cause := w.await(ctx, left)
 	if expired {

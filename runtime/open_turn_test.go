@@ -68,6 +68,30 @@ func TestTurnsEnd(t *testing.T) {
 	}
 }
 
+// TestCalleeWithoutStateSaysNothing: a callee that has no state and returns no
+// reply ends the turns of its callers, too.
+func TestCalleeWithoutStateSaysNothing(t *testing.T) {
+	mute := cajun.WithInbound(func(next cajun.Invoker) cajun.Invoker {
+		return func(ctx context.Context, call cajun.Call, req proto.Message) (proto.Message, error) {
+			reply, err := next(ctx, call, req)
+			if r, ok := req.(*probev1.EchoRequest); ok && r.GetText() == "mute" {
+				return nil, nil
+			}
+			return reply, err
+		}
+	})
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		a, e := w.counterOn(0, owner, "a"), w.echoOn(0, 1, "e")
+		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
+			_, err := probev1cajun.NewEchoPid(self, key(e)).EchoOnce(ctx, &probev1.EchoRequest{Text: "mute"})
+			return err
+		})
+		_, err := a.AddOnce(testContext(t), &probev1.AddRequest{Amount: 1, Script: "chain"})
+		wantOutcome(t, err, guarantee.Answered)
+		w.wantAnswers(t, a)
+	}, mute)
+}
+
 // TestTurnThatOutgrowsTheStore: state that is too large to be stored ends the
 // turn, of the callee as of the caller.
 func TestTurnThatOutgrowsTheStore(t *testing.T) {

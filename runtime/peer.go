@@ -217,10 +217,10 @@ var errSilence = errors.New("cajun: no answer yet")
 // waitRemote waits like wait, but for what may be sent again not longer than an
 // answer usually takes: the request or its answer may have been lost.
 func (w *waiter) waitRemote(ctx context.Context, o *outgoing, resend bool) error {
-	if !resend {
+	if !resend && o.until.IsZero() {
 		return w.wait(ctx, o)
 	}
-	left := time.Until(o.deadline) + o.grace
+	left := o.left() + o.grace
 	silence := min(firstSilence<<min(o.tries, 10), maxSilence)
 	expired, cause := w.await(ctx, min(left, silence))
 	switch {

@@ -78,7 +78,7 @@ func (n *Node) receiveResponse(p *peer, r *link.Response) {
 		w.deliver(result{message: m})
 		return
 	}
-	f := &failure{code: connect.Code(r.Code), message: r.Message, outcome: r.Outcome, retryable: r.Retryable, internalText: r.InternalText, first: r.First}
+	f := &failure{code: connect.Code(r.Code), message: r.Message, outcome: r.Outcome, retryable: r.Retryable, internalText: r.InternalText}
 	for _, d := range r.Details {
 		f.details = append(f.details, &connect.ErrorDetail{Type: d.Type, Value: append([]byte(nil), d.Value...)})
 	}
@@ -263,7 +263,7 @@ func fillResponse(frame *link.Response, r result, buffer *[]byte) error {
 	switch f := r.fail; {
 	case f != nil:
 		frame.Code, frame.Message, frame.Outcome = uint32(f.code), f.message, f.outcome
-		frame.Retryable, frame.InternalText, frame.First, frame.Redirect = f.retryable, f.internalText, f.first, f.redirect
+		frame.Retryable, frame.InternalText, frame.Redirect = f.retryable, f.internalText, f.redirect
 		for _, d := range f.details {
 			frame.Details = append(frame.Details, link.Detail{Type: d.Type, Value: d.Value})
 		}

@@ -87,7 +87,7 @@ func (n *Node) pause(ctx context.Context, o *outgoing, changed <-chan struct{}, 
 		return nil // the way is known: no need to wait
 	}
 	d := o.spec.opts.Retry.Pause(attempt, rand.Float64())
-	left := time.Until(o.deadline)
+	left := o.left()
 	if left <= 0 {
 		return context.DeadlineExceeded
 	}
@@ -205,7 +205,7 @@ func (n *Node) attempt(ctx context.Context, o *outgoing, req proto.Message) (pro
 // hold waits for the record of a shard that is being handed over to change.
 func (n *Node) hold(ctx context.Context, o *outgoing) *failure {
 	changed := n.table.Changed()
-	timer := time.NewTimer(min(holdPause, time.Until(o.deadline)))
+	timer := time.NewTimer(min(holdPause, o.left()))
 	defer timer.Stop()
 	select {
 	case <-changed:

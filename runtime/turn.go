@@ -98,23 +98,40 @@ func (a *activation) needsStore(c *call) bool {
 }
 
 // answerTo finds the stored answer to a call, or else runs its turn.
-func (a *activation) answerTo(c *call) (r result) {
+func (a *activation) answerTo(c *call) result {
 	if c.looksUp() {
 		if r, done := a.recall(c); done {
 			return r
 		}
-		defer func() {
-			if f := r.fail; f != nil && (f.outcome == guarantee.NotExecuted || f.outcome == guarantee.NotCommitted) {
-				f.first = c.level == guarantee.ExactlyOnce
-			}
-		}()
 	}
 	if a.actor == nil {
 		if fail := a.activate(); fail != nil {
+			return a.refused(c, fail)
+		}
+	}
+	r := a.turn(c)
+	if r.fail != nil && r.fail.outcome == guarantee.NotExecuted {
+		return a.refused(c, r.fail)
+	}
+	return r
+}
+
+// refused is the answer to a call whose handler was not run and would not be if
+// the call came again. A turn that has made the call takes that for an answer, so
+// it is stored like one: neither a later run of that turn nor an attempt that is
+// still on its way may find the actor in a better mood.
+func (a *activation) refused(c *call, fail *failure) result {
+	if transient(fail) || !c.nested || !c.remembered() {
+		return result{fail: fail}
+	}
+	if a.durable == nil {
+		if fail := a.load(); fail != nil {
 			return result{fail: fail}
 		}
 	}
-	return a.turn(c)
+	answer := *fail
+	answer.outcome = guarantee.Answered
+	return a.commit(c, nil, &answer, nil)
 }
 
 // admit looks once more, just before the turn, whether the call may run.
@@ -178,13 +195,17 @@ func (a *activation) turn(c *call) result {
 			fail = a.cutShort(cause)
 		}
 	}
-	if e.isUnresolved() {
+	switch {
+	case e.isUnresolved():
 		fail = runsAgain(fail)
+	case e != nil && e.unstorable != nil:
+		fail = e.unstorable // whatever the handler makes of that
 	}
 	if fail != nil && fail.outcome != guarantee.Answered {
 		e.cancel(a.shard.post)
 		if a.shard.host.newState == nil && a.actor != nil && fail.outcome == guarantee.NotCommitted {
 			// What it did to an actor without durable state cannot be undone.
+			fail.defect = fail.isDefect()
 			fail.outcome = guarantee.MaybeExecuted
 		}
 		if a.durable != nil && a.durable.rollback() != nil {

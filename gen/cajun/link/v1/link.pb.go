@@ -695,10 +695,8 @@ type Response struct {
 	// Set when the receiver does not own the shard; the call did not run.
 	Redirect *Redirect `protobuf:"bytes,7,opt,name=redirect,proto3" json:"redirect,omitempty"`
 	// The caller should try again: nothing was executed and it may soon work.
-	Retryable    bool `protobuf:"varint,8,opt,name=retryable,proto3" json:"retryable,omitempty"`
-	InternalText bool `protobuf:"varint,9,opt,name=internal_text,json=internalText,proto3" json:"internal_text,omitempty"`
-	// The actor has looked: no earlier attempt of this call had an effect.
-	First         bool `protobuf:"varint,10,opt,name=first,proto3" json:"first,omitempty"`
+	Retryable     bool `protobuf:"varint,8,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	InternalText  bool `protobuf:"varint,9,opt,name=internal_text,json=internalText,proto3" json:"internal_text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -792,13 +790,6 @@ func (x *Response) GetRetryable() bool {
 func (x *Response) GetInternalText() bool {
 	if x != nil {
 		return x.InternalText
-	}
-	return false
-}
-
-func (x *Response) GetFirst() bool {
-	if x != nil {
-		return x.First
 	}
 	return false
 }
@@ -1077,7 +1068,7 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\x0fTASK_UNSCHEDULE\x10\x04\x12\x12\n" +
 	"\x0eTASK_LIST_DEAD\x10\x05\x12\x0f\n" +
 	"\vTASK_RESEND\x10\x06\x12\x10\n" +
-	"\fTASK_DISCARD\x10\a\"\xbb\x02\n" +
+	"\fTASK_DISCARD\x10\a\"\xa5\x02\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
@@ -1087,9 +1078,7 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\apayload\x18\x06 \x01(\fR\apayload\x123\n" +
 	"\bredirect\x18\a \x01(\v2\x17.cajun.link.v1.RedirectR\bredirect\x12\x1c\n" +
 	"\tretryable\x18\b \x01(\bR\tretryable\x12#\n" +
-	"\rinternal_text\x18\t \x01(\bR\finternalText\x12\x14\n" +
-	"\x05first\x18\n" +
-	" \x01(\bR\x05first\"N\n" +
+	"\rinternal_text\x18\t \x01(\bR\finternalText\"N\n" +
 	"\bRedirect\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
