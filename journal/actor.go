@@ -21,12 +21,13 @@ import (
 const (
 	// MaxTurn is the largest commit of one turn in bytes, state, replies and
 	// names together.
-	MaxTurn = 896 << 10
+	MaxTurn = 768 << 10
 	// MaxItem is the largest message or timer in bytes. What becomes of one that
 	// is stored can always be stored, too: such a commit may have more than
-	// MaxTurn by this and a reserve for what is noted about it.
-	MaxItem     = 112 << 10
-	itemReserve = 16 << 10
+	// MaxTurn by two of them, as a timer goes on besides, and a reserve for what
+	// is noted about it.
+	MaxItem    = 112 << 10
+	maxSettled = MaxTurn + 2*MaxItem + 16<<10
 	// KeyRetention is how long a call under the caller's own key is remembered.
 	// After it, the same key is a new call.
 	KeyRetention = 24 * time.Hour
@@ -140,8 +141,8 @@ type Turn struct {
 	Method    string
 	Watermark uint64
 	Open      []uint64
-	// Settles says that the turn does not change the state and stores little: how
-	// something has ended, or begun, that is stored already, or an error.
+	// Settles says that the turn stores little besides the state: how something has
+	// ended, or begun, that is stored already, or an error.
 	Settles bool
 	// Reply is the answer to remember; nil remembers nothing.
 	Reply *statev1.Reply
@@ -292,7 +293,7 @@ func (a *Actor) Add(t Turn) bool {
 	a.staged.turns++
 	a.staged.limit = max(a.staged.limit, MaxTurn)
 	if t.Settles {
-		a.staged.limit = MaxTurn + MaxItem + itemReserve
+		a.staged.limit = maxSettled
 	}
 	a.staged.bytes += cost - len(a.staged.state)
 	a.staged.state = t.State
@@ -387,7 +388,7 @@ func (a *Actor) encode() (state.Commit, []byte, error) {
 	if err := a.itemRows(&c); err != nil {
 		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
 	}
-	if c.Size() > a.staged.limit {
+	if c.Size() > a.staged.limit || len(c.Record) > MaxTurn {
 		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, c.Size(), a.staged.limit)}
 	}
 	return c, id, nil

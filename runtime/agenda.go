@@ -139,17 +139,22 @@ func (s *shard) takeVisit() bool {
 }
 
 // visit has an actor loaded and looked after, and calls done when it was loaded
-// or the shard is gone. It has one of the node's places for that.
+// or the shard is gone. It has one of the node's places for that, and gives it
+// back early when the actor is busy: others are not to wait for its handler.
 func (s *shard) visit(key string, done func()) {
+	leave := sync.OnceFunc(func() { <-s.node.visits })
 	over := sync.OnceFunc(func() {
-		<-s.node.visits
+		leave()
 		done()
 	})
 	stop := context.AfterFunc(s.ctx, over)
-	s.attend(key, func() {
+	busy := s.attend(key, func() {
 		stop()
 		over()
 	})
+	if busy {
+		leave()
+	}
 }
 
 // appointments is a heap, the next one first.

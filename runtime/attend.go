@@ -45,26 +45,29 @@ type settlement struct {
 
 // settle has a change of an actor's items stored.
 func (s *shard) settle(key string, st settlement) {
-	s.look(key, func(at *attention) { at.settlements = append(at.settlements, st) })
+	s.look(key, func(a *activation) { a.attention.settlements = append(a.attention.settlements, st) })
 }
 
 // attend has an actor looked after, and told is called once it is loaded: at
-// once, if it is, as it may be at something for which this is waited for.
-func (s *shard) attend(key string, told func()) {
+// once, if it is, as it may be at something for which this is waited for. It
+// reports whether the actor is busy: it is then loaded when it has the time.
+func (s *shard) attend(key string, told func()) (busy bool) {
 	loaded := false
-	s.look(key, func(at *attention) {
-		if loaded = at.loaded; !loaded {
-			at.visits = append(at.visits, told)
+	s.look(key, func(a *activation) {
+		if loaded = a.attention.loaded; !loaded {
+			busy = a.running
+			a.attention.visits = append(a.attention.visits, told)
 		}
 	})
 	if loaded {
 		told()
 	}
+	return busy
 }
 
 // look makes the actor's activation see to something. A shard that is on its way
 // to another owner leaves it to that one.
-func (s *shard) look(key string, add func(*attention)) {
+func (s *shard) look(key string, add func(*activation)) {
 	for {
 		a, fail := s.activation(key, false)
 		if fail != nil {
@@ -72,7 +75,7 @@ func (s *shard) look(key string, add func(*attention)) {
 		}
 		a.mu.Lock()
 		if !a.removed {
-			add(&a.attention)
+			add(a)
 			a.attention.wanted = true
 			a.wake()
 			a.mu.Unlock()
@@ -96,7 +99,7 @@ func (a *activation) lookAgain() {
 // what has failed for a reason that may pass.
 func (a *activation) lookLater(pause time.Duration) {
 	s, key := a.shard, a.self.key
-	time.AfterFunc(pause, func() { s.look(key, func(*attention) {}) })
+	time.AfterFunc(pause, func() { s.look(key, func(*activation) {}) })
 }
 
 // needsAttention reports whether there is something for attend, which a shard on

@@ -2,7 +2,6 @@ package cajun
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +29,7 @@ type batch struct {
 	waiting atomic.Bool
 
 	// mu guards the journal's actor, too.
-	mu    sync.Mutex
+	mu    lock
 	held  []held
 	timer *time.Timer
 	// after is told what has become of the commit.

@@ -68,5 +68,10 @@ func (a *activation) brokenAnswer(c *call) *failure {
 // isDefect reports whether a run has failed for a reason that lies in the actor
 // itself: the next run would most likely fail, too.
 func (f *failure) isDefect() bool {
-	return f.outcome == guarantee.NotCommitted && !f.retryable && !f.interrupted && f.code != connect.CodeDeadlineExceeded && f.code != connect.CodeCanceled
+	return f.outcome == guarantee.NotCommitted && !f.retryable && !f.isLate()
+}
+
+// isLate reports whether there was too little time, or the caller has left.
+func (f *failure) isLate() bool {
+	return f.interrupted || f.code == connect.CodeDeadlineExceeded || f.code == connect.CodeCanceled
 }

@@ -2,6 +2,7 @@ package cajun_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -101,13 +102,24 @@ func (c *callers) call(owner *cajun.Node) link.Response {
 }
 
 // rows are the names of what is stored beside "a".
-func (c *callers) rows(owner *cajun.Node) (names []string) {
+func (c *callers) rows(owner *cajun.Node) []string {
 	c.t.Helper()
-	shard, _ := owner.Cluster().Owner(probev1cajun.NewCounterPid(owner, "a"))
-	kept, err := c.records.Load(c.t.Context(), state.Actor{Shard: state.Shard{Kind: probev1cajun.CounterKind, Number: shard.Number}, Key: "a"},
-		state.Fence{Epoch: shard.Epoch, Session: owner.ID()})
+	return rowsOf(c.t, c.records, owner, probev1cajun.NewCounterPid(owner, "a"))
+}
+
+// rowsOf are the names of what is stored beside an actor, whose owner the node
+// knows.
+func rowsOf(t testing.TB, records state.Store, node *cajun.Node, actor interface {
+	cajun.Target
+	fmt.Stringer
+}) (names []string) {
+	t.Helper()
+	shard, _ := node.Cluster().Owner(actor)
+	kind, key, _ := strings.Cut(actor.String(), "/")
+	kept, err := records.Load(t.Context(), state.Actor{Shard: state.Shard{Kind: kind, Number: shard.Number}, Key: key},
+		state.Fence{Epoch: shard.Epoch, Session: shard.Owner})
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	for _, r := range kept.Rows {
 		names = append(names, r.Name)

@@ -206,7 +206,7 @@ func (a *activation) commit(c *call, reply proto.Message, fail *failure, e *effe
 			return result{fail: fail} // it is run anew
 		}
 	}
-	turn := journal.Turn{State: d.base, Changes: a.turnChanges(c, e, fail), Settles: fail != nil}
+	turn := journal.Turn{State: d.base, Changes: a.turnChanges(c, e, fail), Settles: fail != nil || c.own.is()}
 	if !changed && !c.remembered() && len(turn.Changes) == 0 {
 		return result{message: reply, fail: fail}
 	}

@@ -53,18 +53,18 @@ func (a *activation) errand(c *call) result {
 // whether that is stored, if it is not nil.
 func (a *activation) errandChanges(c *call, j *journal.Actor) (changes []journal.Change, then func(error), fail *failure) {
 	have := j.Counts()
+	var m *statev1.Message
 	if c.errand.Task <= link.TaskSchedule {
-		if fail := a.roomFor(have, proto.Size(c.req)); fail != nil {
+		if m, fail = c.message(a); fail == nil {
+			fail = a.roomFor(have, proto.Size(m))
+		}
+		if fail != nil {
 			return nil, nil, fail
 		}
 	}
 	switch c.errand.Task {
 	case link.TaskAccept:
 		if fail := a.roomInInbox(have.Inbox + have.Dead); fail != nil {
-			return nil, nil, fail
-		}
-		m, fail := c.message(a)
-		if fail != nil {
 			return nil, nil, fail
 		}
 		row := &statev1.InboxRow{Message: m, Sender: c.id.Session, CallId: c.idString()}
@@ -77,10 +77,6 @@ func (a *activation) errandChanges(c *call, j *journal.Actor) (changes []journal
 			if fail := a.roomForTimer(have.Timers); fail != nil {
 				return nil, nil, fail
 			}
-		}
-		m, fail := c.message(a)
-		if fail != nil {
-			return nil, nil, fail
 		}
 		m.Timer, m.DueNanos, m.EveryNanos = c.errand.Name, nanosFromNow(c.errand.After), int64(c.errand.Every)
 		return []journal.Change{journal.PutTimer(m.GetTimer(), timerRow(m, a.shard.post.ledger.next()))}, nil, nil

@@ -69,6 +69,8 @@ type outgoing struct {
 	// outcome is that of all attempts so far, also when an interceptor makes
 	// the call again.
 	outcome guarantee.Outcome
+	// last is the outcome of the latest attempt alone.
+	last guarantee.Outcome
 	// tries counts the attempts that may have run the handler.
 	tries int
 	// ledger knows the outstanding calls of the caller: the node, or for what an
@@ -186,18 +188,16 @@ func (n *Node) dispatch(ctx context.Context, o *outgoing, req proto.Message) (pr
 // settles reports whether a failure is as good as an answer to a turn that has
 // made the call: it would come again, and the call has had no effect. In a later
 // run that is not certain of a refusal that the actor has not made itself: its own
-// it stores. Such a run does not count, until there were enough of them.
+// it stores. Such a run, and one in which the actor has failed by itself, is as
+// good as none, until there were enough of them.
 func (o *outgoing) settles(fail *failure) bool {
-	refusal := fail.outcome == guarantee.NotExecuted && !transient(fail)
 	switch {
 	case fail.outcome == guarantee.Answered, fail.final:
 		return true
-	case o.level < guarantee.ExactlyOnce:
-		return refusal || fail.isDefect() || fail.outcome == guarantee.MaybeExecuted && !transient(fail)
-	case refusal && !o.rerun:
-		return true
-	case !refusal && !fail.isDefect():
+	case transient(fail), fail.isLate():
 		return false
+	case fail.outcome == guarantee.NotExecuted && !o.rerun:
+		return true
 	}
 	o.refusal = fail
 	return o.effects.believes

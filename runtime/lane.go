@@ -138,7 +138,7 @@ func (p *post) work(l *lane) {
 		p.goOn(l, crowdedPause)
 		return
 	}
-	fail := p.deliver(l, first)
+	fail, last := p.deliver(l, first)
 	if p.shard.phase.Load() != shardServing {
 		return
 	}
@@ -149,7 +149,7 @@ func (p *post) work(l *lane) {
 	switch {
 	case fail == nil:
 		p.settled(l, first, nil)
-	case transient(fail):
+	case transient(last):
 		p.shard.node.logger.Log(context.Background(), levelOf(l.failures), "a message cannot be delivered; trying again",
 			"kind", p.shard.id.Kind, "to", first.message.GetKind(), "method", first.message.GetMethod(), "attempts", l.failures, "error", fail.message)
 		p.goOn(l, deliveryPause.Pause(l.failures, rand.Float64()))
@@ -159,12 +159,13 @@ func (p *post) work(l *lane) {
 }
 
 // deliver makes an attempt to deliver a message, with the repeats that its level
-// allows.
-func (p *post) deliver(l *lane, first *letter) *failure {
+// allows. last is what the last of these has come to, apart from the others.
+func (p *post) deliver(l *lane, first *letter) (fail, last *failure) {
 	n, m := p.shard.node, first.message
 	kind, ok := n.table.Kind(m.GetKind())
 	if !ok {
-		return unavailable("no node of the cluster has hosted the kind %s", m.GetKind())
+		fail = unavailable("no node of the cluster has hosted the kind %s", m.GetKind())
+		return fail, fail
 	}
 	o := &outgoing{
 		spec: &methodSpec{kind: &Kind{Name: m.GetKind()}, name: m.GetMethod(), oneWay: true}, key: m.GetKey(),
@@ -186,15 +187,19 @@ func (p *post) deliver(l *lane, first *letter) *failure {
 	o.deadline = time.Now().Add(timeout)
 	ctx, cancel := context.WithDeadline(p.shard.ctx, o.deadline.Add(o.grace))
 	defer cancel()
-	_, fail := n.carry(ctx, o, nil)
-	return fail
+	if _, fail = n.carry(ctx, o, nil); fail != nil {
+		alone := *fail
+		alone.outcome, last = o.last, &alone
+	}
+	return fail, last
 }
 
 // transient reports whether an attempt has failed for a reason that says nothing
 // of the message: it is then tried for as long as that lasts.
 func transient(f *failure) bool {
-	noRoom := f.code == connect.CodeResourceExhausted && (f.outcome == guarantee.NotExecuted || f.outcome == guarantee.MaybeExecuted) && !f.final
-	return f.retryable || f.interrupted && f.outcome != guarantee.NotCommitted || noRoom
+	noRoom := f.code == connect.CodeResourceExhausted && !f.final
+	mayNotHaveRun := f.outcome == guarantee.NotExecuted || f.outcome == guarantee.MaybeExecuted
+	return f.retryable || mayNotHaveRun && (f.isLate() || noRoom)
 }
 
 // tried notes what a failed attempt says about whether the message was handled.

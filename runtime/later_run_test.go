@@ -2,21 +2,25 @@ package cajun_test
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
+
 	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
+	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
 )
 
 // nearlyFull makes a state that leaves little room in a commit.
-func nearlyFull() map[string]int64 { return map[string]int64{strings.Repeat("x", 860<<10): 1} }
+func nearlyFull() map[string]int64 { return map[string]int64{strings.Repeat("x", 740<<10): 1} }
 
 // later waits for what takes minutes.
 func later[T any](t testing.TB, what string, c <-chan T) T {
@@ -216,7 +220,7 @@ func TestAnswersBesideGrowingState(t *testing.T) {
 		a, b := w.counterOn(0, 0, "a"), w.counterOn(0, 1, "b")
 		gate := w.hold("wait")
 		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
-			for range 8 { // each reply has 85 KB
+			for range 8 { // each reply has 75 KB
 				if _, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
 					return err
 				}
@@ -228,14 +232,14 @@ func TestAnswersBesideGrowingState(t *testing.T) {
 			_, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1})
 			return err
 		})
-		if _, err := b.Add(testContext(t), &probev1.AddRequest{Labels: map[string]int64{strings.Repeat("x", 85<<10): 1}}); err != nil {
+		if _, err := b.Add(testContext(t), &probev1.AddRequest{Labels: map[string]int64{strings.Repeat("x", 75<<10): 1}}); err != nil {
 			t.Fatal(err)
 		}
 		call := async(func() (*probev1.AddReply, error) {
 			return a.AddOnce(testContext(t), &probev1.AddRequest{Amount: 1, Script: "chain"})
 		})
 		receive(t, "a has called b eight times", gate.entered)
-		if _, err := b.Add(testContext(t), &probev1.AddRequest{Labels: map[string]int64{strings.Repeat("y", 700<<10): 1}}); err != nil {
+		if _, err := b.Add(testContext(t), &probev1.AddRequest{Labels: map[string]int64{strings.Repeat("y", 600<<10): 1}}); err != nil {
 			t.Fatal(err)
 		}
 		gate.release()
@@ -321,5 +325,124 @@ func TestCalleeThatForgets(t *testing.T) {
 		_, err := a.AddOnce(testContext(t), &probev1.AddRequest{Amount: 1, Script: "chain"})
 		wantOutcome(t, err, guarantee.Answered)
 		w.wantAnswers(t, a)
+	})
+}
+
+// TestOpenTurnOutOfTime: that a turn has no time left for a call that it has made
+// before is no answer to that call.
+func TestOpenTurnOutOfTime(t *testing.T) {
+	fakeTime(t, 3, func(t *testing.T, w *world, owner int) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		a, b, c := w.counterOn(0, 1, "a"), w.counterOn(0, 2*owner, "b"), w.counterOn(0, 0, "c")
+		gate := w.hold("stop")
+		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
+			if _, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
+				return err
+			}
+			if w.runsOf(self.Key()) == 2 {
+				<-ctx.Done() // something takes long this time
+			}
+			_, err := counterFrom(self, key(c)).AddOnce(ctx, &probev1.AddRequest{Amount: 1})
+			if w.runsOf(self.Key()) == 1 {
+				gate.entered <- struct{}{}
+				<-gate.open
+			}
+			if err != nil { // it goes on in another way
+				return counterFrom(self, "other").NoteOnce(context.WithoutCancel(ctx), &probev1.AddRequest{Amount: 1})
+			}
+			return nil
+		})
+		call := async(func() (*probev1.AddReply, error) {
+			return a.AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "chain"})
+		})
+		receive(t, "a has called b and c", gate.entered)
+		w.Kill(1)
+		gate.release()
+		later(t, "the call has its end", call)
+		w.sumOf(t, c, 1)
+		w.sumOf(t, b, 1)
+		w.sumOf(t, a, 1)
+		w.sumOf(t, counterFrom(w.Node(0), "other"), 0)
+	})
+}
+
+// TestLargeTimerBesideALargeState: a timer that was accepted calls and goes on, or is given
+// up, whatever the size of the state is by then.
+func TestLargeTimerBesideALargeState(t *testing.T) {
+	for _, how := range []string{"fails", "succeeds"} {
+		t.Run(how, func(t *testing.T) {
+			fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+				a := w.counterOn(0, owner, "a")
+				w.on("tick", func(context.Context, *cajun.Self) error {
+					if how == "fails" {
+						return errRehearsed
+					}
+					return nil
+				})
+				if err := cajun.Schedule(testContext(t), a.NoteSure, &probev1.AddRequest{Amount: 1, Script: "tick", Padding: make([]byte, 100<<10)}, cajun.Timer{Name: "t", After: time.Minute, Every: time.Hour}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := a.Add(testContext(t), &probev1.AddRequest{Labels: nearlyFull()}); err != nil {
+					t.Fatal(err)
+				}
+				during(70 * time.Second)                                            // ten seconds of ticking
+				want := map[string][2]int{"fails": {1, 4}, "succeeds": {0, 2}}[how] // letters, and runs with the one of Add
+				if got := [2]int{len(w.letters(t)), w.runsOf(key(a))}; got != want {
+					t.Errorf("%d dead letters and runs, want %d", got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestMessageWithLargeHeaders: headers count as a part of what is stored.
+func TestMessageWithLargeHeaders(t *testing.T) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		a := w.counterOn(0, owner, "a")
+		ctx := testContext(t)
+		for _, k := range []string{"a", "b", "c"} {
+			ctx = cajun.SetHeader(ctx, k, strings.Repeat("x", 60<<10))
+		}
+		err := cajun.Schedule(ctx, a.NoteSure, &probev1.AddRequest{}, cajun.Timer{Name: "t"})
+		wantRefusal(t, err, connect.CodeResourceExhausted, "store the bulk elsewhere")
+		wantRefusal(t, a.NoteSure(ctx, &probev1.AddRequest{}), connect.CodeResourceExhausted, "store the bulk elsewhere")
+	})
+}
+
+// TestBusyActorsWithTimers: actors that are busy when their timers are due do not hold up
+// the timers of others.
+func TestBusyActorsWithTimers(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2)
+		ctx := testContext(t)
+		w.hold("wait")
+		for i := range 600 {
+			e := probev1cajun.NewEchoPid(w.Node(0), fmt.Sprint("e", i))
+			if err := cajun.Schedule(ctx, e.NoteSure, &probev1.EchoRequest{}, cajun.Timer{Name: "t", After: 5 * time.Minute}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.Kill(1)
+		during(time.Minute)
+		n := 0
+		for i := range 600 {
+			e := probev1cajun.NewEchoPid(w.Node(0), fmt.Sprint("e", i))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			go e.Echo(ctx, &probev1.EchoRequest{Text: "wait"})
+			n++
+		}
+		during(10 * time.Minute)
+		c := counterFrom(w.Node(0), "c")
+		if err := cajun.Schedule(testContext(t), c.NoteSure, &probev1.AddRequest{Amount: 1}, cajun.Timer{Name: "t", After: time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		during(time.Minute)
+		r, err := c.Get(testContext(t), &probev1.GetRequest{})
+		if err != nil || r.GetSum() != 1 {
+			t.Errorf("a minute later the timer of a second has called %d times: %v", r.GetSum(), err)
+		}
 	})
 }

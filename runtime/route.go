@@ -49,6 +49,7 @@ func (n *Node) carry(ctx context.Context, o *outgoing, req proto.Message) (proto
 			o.tries++
 		}
 		o.waited = true
+		o.last = fail.outcome
 		o.outcome = o.outcome.After(fail.outcome)
 		fail.outcome = o.outcome
 		if !o.again(fail) {
