@@ -56,6 +56,8 @@ type activation struct {
 	// a reason of its own, and lastRun is the latest one's.
 	reruns  int
 	lastRun *failure
+	// overruns counts those that had too little time.
+	overruns int
 	// doubts says that some of them failed for a refusal that may not be all there
 	// is to say, and believes that it is to be the answer now.
 	doubts, believes bool

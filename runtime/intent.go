@@ -77,12 +77,21 @@ func (o *outgoing) shorten(timeout time.Duration) {
 	o.until = time.Now().Add(max(timeout, o.spec.opts.Timeout))
 }
 
-// allowance is how long the turn may take when it is run again, at least as long
-// as its caller still waits.
+const (
+	// maxPatience bounds what a caller's deadline counts for: the actor does
+	// nothing else meanwhile.
+	maxPatience = time.Hour
+	// maxDoublings is how often a run that has been too short is followed by one
+	// that may take twice as long.
+	maxDoublings = 2
+)
+
+// allowance is how long the turn may take when it is run again: about as long as
+// its caller still waits.
 func (t *turnContext) allowance() time.Duration {
-	d := max(t.call.activation.shard.node.config.callTimeout, t.call.method.spec.opts.Timeout)
+	d := max(t.call.activation.shard.node.config.callTimeout, min(t.call.method.spec.opts.Timeout, 24*maxPatience))
 	if !t.deadline.IsZero() {
-		d = max(d, time.Until(t.deadline))
+		d = max(d, min(time.Until(t.deadline), maxPatience))
 	}
 	return d
 }
@@ -227,7 +236,7 @@ func (a *activation) finishIntent() bool {
 		}
 		intent := a.openIntent()
 		if intent == nil {
-			a.reruns, a.doubts, a.believes, a.durable.intent = 0, false, false, false
+			a.reruns, a.overruns, a.doubts, a.believes, a.durable.intent = 0, 0, false, false, false
 			a.open.Store(false)
 			return true
 		}
@@ -379,7 +388,9 @@ func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
 		case r.fail != nil && transient(r.fail):
 			a.reruns = 0
 		default:
-			a.lastRun = r.fail
+			if a.lastRun = r.fail; r.fail != nil && r.fail.isLate() {
+				a.overruns++
+			}
 		}
 	}
 	if err := a.flush(); err != nil {
@@ -442,8 +453,7 @@ func (a *activation) intentCall(intent *statev1.IntentRow) (*call, *failure) {
 		c.watermark = intent.GetWatermark() // that of a shard means nothing without its open turns
 	}
 	c.turn.call = c
-	// A run that has been too short is followed by one that may take twice as long.
-	c.turn.deadline = time.Now().Add(max(time.Duration(intent.GetTimeoutNanos()), time.Second) << min(a.reruns, maxPanics))
+	c.turn.deadline = time.Now().Add(max(time.Duration(intent.GetTimeoutNanos()), time.Second) << min(a.overruns, maxDoublings))
 	c.start()
 	c.req = m.newRequest()
 	if err := proto.Unmarshal(intent.GetPayload(), c.req); err != nil {

@@ -203,8 +203,9 @@ func (a *activation) turn(c *call) result {
 	}
 	if fail != nil && fail.outcome != guarantee.Answered {
 		e.cancel(a.shard.post)
-		if a.shard.host.newState == nil && a.actor != nil && fail.outcome == guarantee.NotCommitted {
-			// What it did to an actor without durable state cannot be undone.
+		if a.shard.host.newState == nil && a.actor != nil && fail.outcome == guarantee.NotCommitted && !c.durableOneWay() {
+			// What it did to an actor without durable state cannot be undone. Of a
+			// message, that is no news: it is handled again.
 			fail.defect = fail.isDefect()
 			fail.outcome = guarantee.MaybeExecuted
 		}
@@ -267,6 +268,8 @@ func (a *activation) handle(c *call) (reply proto.Message, fail *failure) {
 		// call must not be told of it once the interceptor would let it pass.
 		f := answer(err)
 		f.outcome = guarantee.NotExecuted
+		// A turn that was let in before is only put off by what may pass.
+		f.retryable = c.intent != 0 && (f.code == connect.CodeUnavailable || f.code == connect.CodeResourceExhausted)
 		return nil, f
 	}
 	if cause := c.turn.interruption(); cause != nil && isContextError(err) {

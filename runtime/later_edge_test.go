@@ -1,0 +1,159 @@
+package cajun_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
+	cajun "github.com/cajun-go/cajun/runtime"
+	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
+	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
+)
+
+// TestMessageToABusyActor: an actor that is busy is waited for, however long.
+func TestMessageToABusyActor(t *testing.T) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		a, b := w.counterOn(0, 0, "a"), w.counterOn(0, owner, "b")
+		w.on("busy", func(context.Context, *cajun.Self) error { time.Sleep(10600 * time.Millisecond); return nil })
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			for range 5 {
+				if _, err := b.Add(testContext(t), &probev1.AddRequest{Script: "busy"}); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		during(10 * time.Millisecond)
+		sentBy["handler"](t, w, a, b, &probev1.AddRequest{Amount: 1})
+		during(10 * time.Minute)
+		<-over
+		r, err := b.Get(testContext(t), &probev1.GetRequest{})
+		if l := w.letters(t); len(l) > 0 || err != nil || r.GetSum() != 1 {
+			t.Errorf("the message was handled %d times; the dead letters are %+v", r.GetSum(), l)
+		}
+	})
+}
+
+// TestClosedDuringALaterRun: an interceptor that is unavailable for a while does not end a
+// turn that was let in before.
+func TestClosedDuringALaterRun(t *testing.T) {
+	closed := false
+	maintenance := cajun.WithInbound(func(next cajun.Invoker) cajun.Invoker {
+		return func(ctx context.Context, call cajun.Call, req proto.Message) (proto.Message, error) {
+			if closed && call.Method == "AddOnce" {
+				return nil, connect.NewError(connect.CodeUnavailable, "maintenance")
+			}
+			return next(ctx, call, req)
+		}
+	})
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, maintenance)
+		a, b := w.counterOn(0, 1, "a"), w.counterOn(0, 0, "b")
+		called := make(chan struct{}, 100)
+		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
+			if _, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
+				return err
+			}
+			called <- struct{}{}
+			if w.runsOf(key(a)) == 1 {
+				<-ctx.Done() // the node is killed here
+				return ctx.Err()
+			}
+			return nil
+		})
+		call := async(func() (*probev1.AddReply, error) {
+			return a.AddOnce(testContext(t), &probev1.AddRequest{Amount: 1, Script: "chain"})
+		})
+		receive(t, "b was called", called)
+		closed = true
+		w.Kill(1)
+		during(20 * time.Second)
+		closed = false
+		if r := later(t, "the call is answered", call); r.err != nil {
+			t.Error(r.err)
+		}
+		w.sumOf(t, b, 1)
+		w.sumOf(t, a, 1)
+	})
+}
+
+// TestOverstayedWithoutState: a message to an actor without state counts its attempts, too.
+func TestOverstayedWithoutState(t *testing.T) {
+	for _, way := range []string{"outside", "timer", "handler"} {
+		t.Run(way, func(t *testing.T) {
+			fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+				ctx := testContext(t)
+				a, e := w.counterOn(0, 0, "a"), w.echoOn(0, owner, "e")
+				w.on("slow", func(ctx context.Context, _ *cajun.Self) error { <-ctx.Done(); return ctx.Err() })
+				r := &probev1.EchoRequest{Text: "slow"}
+				w.on("send", func(ctx context.Context, self *cajun.Self) error {
+					return probev1cajun.NewEchoPid(self, key(e)).NoteSure(ctx, r)
+				})
+				var err error
+				switch way {
+				case "outside":
+					err = e.NoteSure(ctx, r)
+				case "timer":
+					err = cajun.Schedule(ctx, e.NoteSure, r, cajun.Timer{Name: "t", After: time.Second})
+				case "handler":
+					_, err = a.Add(ctx, &probev1.AddRequest{Script: "send"})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				during(2 * time.Hour) // ten attempts of half a minute, and the pauses
+				letters := 0
+				for _, kind := range []string{probev1cajun.CounterKind, probev1cajun.EchoKind} {
+					for _, err := range w.Node(0).DeadLetters(testContext(t), kind) {
+						if err != nil {
+							t.Fatal(err)
+						}
+						letters++
+					}
+				}
+				if runs := w.runsOf(key(e)); letters != 1 || runs > 12 {
+					t.Errorf("%d dead letters after %d runs", letters, runs)
+				}
+			})
+		})
+	}
+}
+
+// TestTurnWithoutADeadline: a deadline that is no deadline changes nothing.
+func TestTurnWithoutADeadline(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2)
+		a, b := w.counterOn(0, 0, "a"), w.counterOn(0, 1, "b")
+		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
+			if _, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
+				return err
+			}
+			panic("rehearsed")
+		})
+		ctx, cancel := context.WithDeadline(t.Context(), time.Now().AddDate(200, 0, 0)) // never, as somebody may write it
+		defer cancel()
+		call := async(func() (*probev1.AddReply, error) {
+			return a.AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "chain"})
+		})
+		during(time.Hour)
+		select {
+		case r := <-call:
+			wantOutcome(t, r.err, guarantee.Answered)
+		default:
+			t.Errorf("not answered in an hour; %d runs of a", w.runsOf(key(a)))
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := a.Add(ctx, &probev1.AddRequest{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
