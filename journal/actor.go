@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	statev1 "github.com/cajun-go/cajun/gen/cajun/state/v1"
@@ -81,50 +82,6 @@ type Actor struct {
 	agenda state.Agenda
 }
 
-// stage is what the next Flush writes: the latest state, and the rows of the
-// callers and keys with new replies.
-type stage struct {
-	turns, bytes  int
-	state         []byte
-	callers, keys []string
-	// changes are those of items by the names of their rows, the latest of each.
-	changes map[string]proto.Message
-	// swept is how many obsolete rows the commit deletes.
-	swept int
-	// limit bounds the commit in bytes.
-	limit int
-}
-
-// rows counts the rows, with one for the agenda.
-func (s *stage) rows() int { return len(s.callers) + len(s.keys) + len(s.changes) + 1 }
-
-// adds reports whether a turn brings a row that the turns before it did not.
-func (s *stage) adds(t Turn) bool {
-	if t.Call.Key != "" {
-		return !slices.Contains(s.keys, keyName(t.Method, t.Call.Key))
-	}
-	return !slices.Contains(s.callers, t.Call.Session)
-}
-
-func (s *stage) caller(session string) {
-	if !slices.Contains(s.callers, session) {
-		s.callers = append(s.callers, session)
-	}
-}
-
-func (s *stage) key(name string) {
-	if !slices.Contains(s.keys, name) {
-		s.keys = append(s.keys, name)
-	}
-}
-
-func (s *stage) change(c Change) {
-	if s.changes == nil {
-		s.changes = make(map[string]proto.Message)
-	}
-	s.changes[c.name] = c.row
-}
-
 // aged is a key and when the row that it was noted for expires.
 type aged struct {
 	name    string
@@ -161,7 +118,10 @@ type Error struct {
 	Outcome guarantee.Outcome
 	// Fenced says that another owner holds the shard.
 	Fenced bool
-	Err    error
+	// Crowded says that there is no room beside what is remembered for other calls:
+	// there will be when their callers have acknowledged it.
+	Crowded bool
+	Err     error
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("journal: %v: %v", e.Outcome, e.Err) }
@@ -238,14 +198,44 @@ func (a *Actor) corrupt(what string, err error) error {
 func (a *Actor) State() []byte { return a.state }
 
 // RequestHash binds a call's ID to its method and arguments. Go encodes maps in
-// random order, so the encoding hashed is the owner's own deterministic one.
+// random order, so the encoding hashed is the owner's own deterministic one, with
+// the fields in the order of their numbers: those that this version of the method
+// does not know are among them.
 func RequestHash(method string, req proto.Message) ([]byte, error) {
-	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(append([]byte(method), 0), req)
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(b)
-	return sum[:16], nil
+	if req != nil && len(req.ProtoReflect().GetUnknown()) > 0 {
+		b = byNumber(b)
+	}
+	h := sha256.New()
+	h.Write(append([]byte(method), 0))
+	h.Write(b)
+	return h.Sum(nil)[:16], nil
+}
+
+// byNumber brings the fields of an encoded message into the order of their numbers.
+func byNumber(b []byte) []byte {
+	type field struct {
+		number protowire.Number
+		bytes  []byte
+	}
+	var fields []field
+	for rest := b; len(rest) > 0; {
+		number, _, n := protowire.ConsumeField(rest)
+		if n < 0 {
+			return b
+		}
+		fields = append(fields, field{number, rest[:n]})
+		rest = rest[n:]
+	}
+	slices.SortStableFunc(fields, func(x, y field) int { return cmp.Compare(x.number, y.number) })
+	sorted := make([]byte, 0, len(b))
+	for _, f := range fields {
+		sorted = append(sorted, f.bytes...)
+	}
+	return sorted
 }
 
 // Look tells what is known of a call, after forgetting what comes no more: all
@@ -308,6 +298,7 @@ func (a *Actor) Add(t Turn) bool {
 		w.Advance(t.Watermark, t.Open...)
 		w.Remember(t.Call.Sequence, t.Call.Part, t.Reply)
 		a.staged.caller(t.Call.Session)
+		a.staged.calls = append(a.staged.calls, call{t.Call.Session, t.Call.Sequence})
 	}
 	for _, c := range t.Changes {
 		a.items.apply(c)
@@ -389,9 +380,23 @@ func (a *Actor) encode() (state.Commit, []byte, error) {
 		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: err}
 	}
 	if c.Size() > a.staged.limit || len(c.Record) > MaxTurn {
-		return c, nil, &Error{Outcome: guarantee.NotCommitted, Err: fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, c.Size(), a.staged.limit)}
+		err := fmt.Errorf("%w: %d bytes of state and replies, at most %d", state.ErrTooLarge, c.Size(), a.staged.limit)
+		return c, nil, &Error{Outcome: guarantee.NotCommitted, Crowded: c.Size()-a.othersReplies() <= a.staged.limit, Err: err}
 	}
 	return c, id, nil
+}
+
+// othersReplies is how many bytes the staged rows have of replies to calls other
+// than the staged ones.
+func (a *Actor) othersReplies() (bytes int) {
+	for _, session := range a.staged.callers {
+		for r := range a.window(session).Answers {
+			if !slices.Contains(a.staged.calls, call{session, r.GetSequence()}) {
+				bytes += proto.Size(r)
+			}
+		}
+	}
+	return bytes
 }
 
 // replyRows encodes the rows that remember the replies: for each caller all

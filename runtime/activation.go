@@ -52,19 +52,10 @@ type activation struct {
 	// attending says that the actor's own items are being seen to, and that who
 	// does so knows when to do it again.
 	attending bool
-	// reruns counts the runs in a row of an intent's turn that have failed for
-	// a reason of its own, and lastRun is the latest one's.
-	reruns  int
-	lastRun *failure
-	// overruns counts those that had too little time.
-	overruns int
-	// doubts says that some of them failed for a refusal that may not be all there
-	// is to say, and believes that it is to be the answer now.
-	doubts, believes bool
-	// fallen says that its handler has ended the goroutine.
+	// fallen says that a later run of an open turn has ended the goroutine.
 	fallen bool
-	// waitsFor are the actors without whose answers that run has ended.
-	waitsFor []string
+	// later is what is known of those runs, if there are any.
+	later *laterRuns
 }
 
 func newActivation(s *shard, key string) *activation {
@@ -365,7 +356,7 @@ func (a *activation) passivateIfIdle(before int64) {
 func (a *activation) leaveMemory() bool {
 	a.mu.Lock()
 	a.passivate = false
-	if a.head != nil || a.needsAttention() {
+	if a.head != nil || a.needsAttention() || a.attention.hasBusiness() && a.shard.phase.Load() == shardServing {
 		a.mu.Unlock()
 		return false
 	}

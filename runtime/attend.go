@@ -30,6 +30,10 @@ type attention struct {
 	failed []ownFailure
 }
 
+// hasBusiness reports whether there is something that waits for the actor to be
+// loaded.
+func (at *attention) hasBusiness() bool { return len(at.visits)+len(at.settlements)+len(at.failed) > 0 }
+
 // ownFailure is why the turn of an own item counts as failed.
 type ownFailure struct {
 	call *call

@@ -329,14 +329,15 @@ func (a *activation) noteFence(err error) {
 func notCommitted(err error) *failure {
 	f := &failure{code: connect.CodeUnavailable, outcome: guarantee.MaybeExecuted, retryable: true, cause: err,
 		message: "the turn could not be stored; whether it was is not known"}
-	if e := new(journal.Error); errors.As(err, &e) {
+	e := new(journal.Error)
+	if errors.As(err, &e) {
 		f.outcome = e.Outcome
 	}
 	if f.outcome == guarantee.NotCommitted {
 		f.message = "the turn was not stored, and what it did to the actor's state is undone"
 	}
 	if errors.Is(err, state.ErrTooLarge) {
-		f.code, f.retryable = connect.CodeResourceExhausted, false
+		f.code, f.retryable = connect.CodeResourceExhausted, e.Crowded
 		f.message = "the actor's state and replies are too large to be stored; what the turn did is undone: " + err.Error()
 	}
 	return f

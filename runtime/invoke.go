@@ -4,16 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/link"
@@ -183,24 +180,6 @@ func (n *Node) dispatch(ctx context.Context, o *outgoing, req proto.Message) (pr
 	reply, fail := n.carry(ctx, o, req)
 	o.unsettled = fail != nil && o.effects != nil && !o.settles(fail)
 	return reply, fail
-}
-
-// settles reports whether a failure is as good as an answer to a turn that has
-// made the call: it would come again, and the call has had no effect. In a later
-// run that is not certain of a refusal that the actor has not made itself: its own
-// it stores. Such a run, and one in which the actor has failed by itself, is as
-// good as none, until there were enough of them.
-func (o *outgoing) settles(fail *failure) bool {
-	switch {
-	case fail.outcome == guarantee.Answered, fail.final:
-		return true
-	case transient(fail), fail.isLate():
-		return false
-	case fail.outcome == guarantee.NotExecuted && !o.rerun:
-		return true
-	}
-	o.refusal = fail
-	return o.effects.believes
 }
 
 // recycle ends an outgoing call. Interceptors may have kept what they saw, so
@@ -437,72 +416,4 @@ func (o *outgoing) bounded(ctx context.Context) context.Context {
 		o.limit = &deadlineContext{Context: ctx, deadline: o.deadline}
 	}
 	return o.limit
-}
-
-// checkKeyField refuses a request whose key field names another actor.
-func checkKeyField(spec *methodSpec, key string, req proto.Message) *failure {
-	if spec.opts.KeyField == 0 {
-		return nil
-	}
-	m := req.ProtoReflect()
-	field := m.Descriptor().Fields().ByNumber(spec.opts.KeyField)
-	if !m.Has(field) {
-		v, err := keyValue(field, key)
-		if err == nil && keyText(field, v) != key {
-			err = fmt.Errorf("write it as %s", keyText(field, v)) // "07" is another actor than "7"
-		}
-		if err != nil {
-			return refuse(connect.CodeInvalidArgument, "the key %q of %s does not fit its field %s: %v", key, spec.path(), field.Name(), err)
-		}
-		return nil
-	}
-	if got := keyText(field, m.Get(field)); got != key {
-		return refuse(connect.CodeInvalidArgument, "the field %s of the request names %q, and the Pid names %q: leave the field empty or make them equal", field.Name(), got, key)
-	}
-	return nil
-}
-
-// fillKeyField puts the actor's key into its field of a request that the
-// runtime owns.
-func fillKeyField(spec *methodSpec, key string, req proto.Message) {
-	if spec.opts.KeyField == 0 {
-		return
-	}
-	m := req.ProtoReflect()
-	field := m.Descriptor().Fields().ByNumber(spec.opts.KeyField)
-	if m.Has(field) {
-		return
-	}
-	if v, err := keyValue(field, key); err == nil {
-		m.Set(field, v)
-	}
-}
-
-func keyText(field protoreflect.FieldDescriptor, v protoreflect.Value) string {
-	if field.Kind() == protoreflect.EnumKind {
-		return strconv.FormatInt(int64(v.Enum()), 10)
-	}
-	return v.String()
-}
-
-// keyValue reads a key as a value of the field that is to hold it.
-func keyValue(field protoreflect.FieldDescriptor, key string) (protoreflect.Value, error) {
-	switch field.Kind() {
-	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
-		v, err := strconv.ParseInt(key, 10, 32)
-		return protoreflect.ValueOfInt32(int32(v)), err
-	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
-		v, err := strconv.ParseInt(key, 10, 64)
-		return protoreflect.ValueOfInt64(v), err
-	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		v, err := strconv.ParseUint(key, 10, 32)
-		return protoreflect.ValueOfUint32(uint32(v)), err
-	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		v, err := strconv.ParseUint(key, 10, 64)
-		return protoreflect.ValueOfUint64(v), err
-	case protoreflect.EnumKind:
-		v, err := strconv.ParseInt(key, 10, 32)
-		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(v)), err
-	}
-	return protoreflect.ValueOfString(key), nil
 }

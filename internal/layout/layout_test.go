@@ -41,7 +41,7 @@ var rules = []struct {
 	{"cajuntest", []string{"runtime", "metadata", "metadata/memmeta", "state", "state/memstate", "link", "link/memlink"}},
 	{"cmd/protoc-gen-cajun", []string{"proto", "gen", "guarantee", "runtime"}},
 	{"examples", []string{"gen", "runtime", "guarantee", "cajunetcd", "cajuntest", "member", "metadata", "metadata/embedetcd"}},
-	{"crashtest", []string{"runtime", "runtime/internal/gen", "guarantee", "member", "cajunetcd", "metadata/embedetcd", "examples/gen"}},
+	{"crashtest", []string{"gen", "runtime", "link", "link/connectlink", "metadata", "metadata/etcdmeta", "placement", "state", "state/etcdstate", "runtime/internal/gen", "guarantee", "member", "cajunetcd", "metadata/embedetcd", "examples/gen"}},
 	{"internal/layout", nil},
 }
 
