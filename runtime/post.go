@@ -62,6 +62,9 @@ func (p *post) recover() {
 	after := ""
 	for attempt := 1; ; {
 		page, err := s.node.readAgenda(s.ctx, s.id, after)
+		if s.ctx.Err() != nil {
+			return // the shard has gone, which is no reason to warn
+		}
 		if err != nil {
 			s.node.logger.Warn("the agenda of a shard cannot be read; trying again", "kind", s.id.Kind, "shard", s.id.Number, "epoch", s.epoch, "error", err)
 			if !s.sleep(recoveryPause.Pause(attempt, rand.Float64())) {
