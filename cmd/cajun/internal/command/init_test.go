@@ -1,0 +1,65 @@
+package command
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/cajun-go/cajun/internal/usermodule"
+)
+
+// cajun builds the command into a folder for the user's PATH.
+func cajun(t *testing.T, f *usermodule.Folder) {
+	t.Helper()
+	bin := t.TempDir()
+	f.WithPath(bin)
+	f.Run("go -C '" + usermodule.Checkout(t) + "' build -buildvcs=false -o '" + bin + "/' ./cmd/cajun")
+}
+
+// TestInitInAnExistingModule is a user who has a module, with Go files in its
+// root. The quickstart's test does the same in an empty folder.
+func TestInitInAnExistingModule(t *testing.T) {
+	f := usermodule.New(t)
+	f.WithBuf()
+	cajun(t, f)
+	f.Write("own.go", "// Package own is the user's.\npackage own\n")
+	f.Run("go mod init example.com/own && go mod edit -replace=github.com/cajun-go/cajun=" + usermodule.Checkout(t))
+
+	before := f.Run("cat go.mod; ls")
+	if out, err := f.Try("cajun init"); err == nil || !strings.Contains(out, "own.go (the program needs a folder without other Go files)") {
+		t.Errorf("init beside other Go files: %v, %s", err, out)
+	}
+	if after := f.Run("cat go.mod; ls"); after != before {
+		t.Errorf("init refused, and changed the module to\n%s", after)
+	}
+	// Without a network, all that the module needs is in the module cache.
+	f.Set("GOPROXY", "off")
+	f.Set("GONOSUMDB", "*")
+	out := f.Run("cajun init --program cmd/counter")
+	if !strings.HasSuffix(out, "\nNext:\n  buf generate\n  go test ./... && go run ./cmd/counter\n") {
+		t.Errorf("init says\n%s", out)
+	}
+	if out := f.Run("cajun init --program cmd/counter"); strings.Contains(out, "wrote") {
+		t.Errorf("a second init says\n%s", out)
+	}
+	f.Run("buf lint && buf format --diff --exit-code && buf generate && go test ./...")
+	if got, want := f.Run("go run ./cmd/counter"), "apples: 1\npears: 1\napples: 2\n"; got != want {
+		t.Errorf("the program prints\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestInitWithoutVersion: this test is built from source, and the folder names
+// no Cajun.
+func TestInitWithoutVersion(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if ownVersion() != "" {
+		t.Skip("this build has a version")
+	}
+	code, stdout, stderr := run(t, "init", "example.com/hello")
+	if code != 1 || stdout != "" || !strings.Contains(stderr, "go mod edit -replace=github.com/cajun-go/cajun=../cajun") {
+		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
+	}
+	if entries, err := os.ReadDir("."); err != nil || len(entries) > 0 {
+		t.Errorf("it left %v, %v", entries, err)
+	}
+}
