@@ -1,6 +1,7 @@
 // cajun is the command line of Cajun.
 //
 //	cajun init       write a first actor, with a test and a program
+//	cajun generate   generate Go code, without an installed buf
 //
 // A module gets it with
 //

@@ -23,6 +23,8 @@ func TestAnswers(t *testing.T) {
 		{[]string{"--version"}, 0, "cajun version ", ""},
 		{[]string{"--help"}, 0, "init ", ""},
 		{[]string{"init", "--help"}, 0, "--program folder", ""},
+		{[]string{"generate", "--help"}, 0, "go run github.com/bufbuild/buf/cmd/buf@v", ""},
+		{[]string{"generate"}, 1, "", "there is no buf.gen.yaml in this folder"},
 		{[]string{"nonsense"}, 2, "", `unknown command "nonsense"`},
 		{[]string{"init", "--nonsense"}, 2, "", "unknown flag: --nonsense"},
 		{[]string{"init", "a", "b"}, 2, "", "at most 1 arg"},

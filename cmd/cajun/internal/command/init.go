@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cajun-go/cajun/cmd/cajun/internal/buf"
 	"github.com/cajun-go/cajun/cmd/cajun/internal/scaffold"
 )
 
@@ -55,7 +54,7 @@ func tellFiles(w io.Writer, done scaffold.Done) {
 func tellNext(w io.Writer, done scaffold.Done) {
 	generate := "buf generate"
 	if _, err := exec.LookPath("buf"); err != nil {
-		generate = "go run " + buf.Package + " generate"
+		generate = "go tool cajun generate"
 	}
 	run := "."
 	if done.Program != "." {

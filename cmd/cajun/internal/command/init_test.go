@@ -1,7 +1,9 @@
 package command
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -42,7 +44,12 @@ func TestInitInAnExistingModule(t *testing.T) {
 	if out := f.Run("cajun init --program cmd/counter"); strings.Contains(out, "wrote") {
 		t.Errorf("a second init says\n%s", out)
 	}
-	f.Run("buf lint && buf format --diff --exit-code && buf generate && go test ./...")
+	f.Run("buf lint && buf format --diff --exit-code && cajun generate && go test ./...")
+	f.Write("proto/counter/v1/counter.proto", "syntax error")
+	out, err := f.Try("cajun generate")
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 100 || !strings.HasPrefix(out, "proto/counter/v1/counter.proto:1:") {
+		t.Errorf("cajun generate: %v, %s", err, out)
+	}
 	if got, want := f.Run("go run ./cmd/counter"), "apples: 1\npears: 1\napples: 2\n"; got != want {
 		t.Errorf("the program prints\n%s\nwant\n%s", got, want)
 	}
