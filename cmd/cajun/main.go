@@ -2,6 +2,7 @@
 //
 //	cajun init       write a first actor, with a test and a program
 //	cajun generate   generate Go code, without an installed buf
+//	cajun doctor     find what is wrong with a project's settings and code
 //
 // A module gets it with
 //

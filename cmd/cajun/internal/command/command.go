@@ -48,13 +48,13 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:               "cajun",
-		Short:             "Start and generate projects with Cajun actors",
+		Short:             "Start, generate and check projects with Cajun actors",
 		Version:           orDevel(ownVersion()),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newInit(), newGenerate())
+	root.AddCommand(newInit(), newGenerate(), newDoctor())
 	return root
 }
 

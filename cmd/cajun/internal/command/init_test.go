@@ -44,7 +44,7 @@ func TestInitInAnExistingModule(t *testing.T) {
 	if out := f.Run("cajun init --program cmd/counter"); strings.Contains(out, "wrote") {
 		t.Errorf("a second init says\n%s", out)
 	}
-	f.Run("buf lint && buf format --diff --exit-code && cajun generate && go test ./...")
+	f.Run("buf lint && buf format --diff --exit-code && cajun generate && cajun doctor && go test ./...")
 	f.Write("proto/counter/v1/counter.proto", "syntax error")
 	out, err := f.Try("cajun generate")
 	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 100 || !strings.HasPrefix(out, "proto/counter/v1/counter.proto:1:") {

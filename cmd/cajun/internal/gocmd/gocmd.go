@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 )
@@ -72,8 +73,17 @@ func Read(ctx context.Context, dir string) (Module, error) {
 // Run runs the go command in a folder and returns what it prints. The error
 // has its complaints.
 func Run(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	return run(ctx, dir, nil, args)
+}
+
+// RunOffline is Run with the module cache alone.
+func RunOffline(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	return run(ctx, dir, []string{"GOPROXY=off"}, args)
+}
+
+func run(ctx context.Context, dir string, env, args []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = dir
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	out, err := cmd.Output()

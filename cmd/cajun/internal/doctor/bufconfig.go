@@ -1,0 +1,179 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// generation is what we need to know of buf.gen.yaml.
+type generation struct {
+	Version string
+	Managed struct {
+		Enabled           bool
+		Override, Disable []managedRule
+	}
+	Plugins []plugin
+	Inputs  []input
+}
+
+// managedRule changes an option of proto files, or exempts them from that.
+type managedRule struct {
+	FileOption string `yaml:"file_option"`
+	Path       string
+	Module     string
+}
+
+type plugin struct {
+	Local          words
+	Remote         string
+	Out            string
+	Opt            words
+	IncludeImports bool `yaml:"include_imports"`
+}
+
+type input struct {
+	Directory    string
+	Paths        []string
+	ExcludePaths []string `yaml:"exclude_paths"`
+}
+
+// workspace is what we need to know of buf.yaml.
+type workspace struct {
+	Modules []struct{ Path string }
+	Deps    []string
+}
+
+// words is a list that may be written as a single word.
+type words []string
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (w *words) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.ScalarNode {
+		*w = words{node.Value}
+		return nil
+	}
+	return node.Decode((*[]string)(w))
+}
+
+// readYAML reads a file of a folder, and reports whether it is there.
+func readYAML(dir, name string, into any) (bool, error) {
+	content, err := os.ReadFile(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	if err := yaml.Unmarshal(content, into); err != nil {
+		return true, fmt.Errorf("cannot read %s: %w", name, err)
+	}
+	return true, nil
+}
+
+// name is the name of the program that a plugin is, such as protoc-gen-go.
+func (p plugin) name() string {
+	switch remote, _, _ := strings.Cut(p.Remote, ":"); remote {
+	case "":
+	case "buf.build/protocolbuffers/go":
+		return generatorGo
+	default:
+		return remote
+	}
+	for _, word := range p.Local {
+		if name := path.Base(filepath.ToSlash(strings.Split(word, "@")[0])); strings.HasPrefix(name, "protoc-gen-") {
+			return strings.TrimSuffix(name, ".exe")
+		}
+	}
+	return ""
+}
+
+// option returns an option of a plugin.
+func (p plugin) option(name string) (string, bool) {
+	for _, list := range p.Opt {
+		for option := range strings.SplitSeq(list, ",") {
+			if key, value, _ := strings.Cut(option, "="); key == name {
+				return value, true
+			}
+		}
+	}
+	return "", false
+}
+
+// find returns the plugin of this name, or nil.
+func (g *generation) find(name string) *plugin {
+	for i := range g.Plugins {
+		if g.Plugins[i].name() == name {
+			return &g.Plugins[i]
+		}
+	}
+	return nil
+}
+
+// covers reports whether code is generated for a file below the project.
+func (g *generation) covers(file string) bool {
+	if g == nil || len(g.Inputs) == 0 {
+		return true
+	}
+	for _, in := range g.Inputs {
+		if in.covers(file) {
+			return true
+		}
+	}
+	return false
+}
+
+func (in input) covers(file string) bool {
+	if in.Directory == "" || !below(file, in.Directory) {
+		return false
+	}
+	for _, excluded := range in.ExcludePaths {
+		if below(file, excluded) {
+			return false
+		}
+	}
+	for _, p := range in.Paths {
+		if below(file, p) {
+			return true
+		}
+	}
+	return len(in.Paths) == 0
+}
+
+// onlyFolders reports whether all that is generated comes from this project.
+func (g *generation) onlyFolders() bool {
+	for _, in := range g.Inputs {
+		if in.Directory == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// importPath is the path under which proto files import a file, and whether a
+// module of buf.yaml holds it.
+func (w *workspace) importPath(file string) (string, bool) {
+	if len(w.Modules) == 0 {
+		return file, true
+	}
+	found, ok := file, false
+	for _, m := range w.Modules {
+		if m.Path == "" || path.Clean(m.Path) == "." {
+			ok = true
+		} else if below(file, m.Path) {
+			return strings.TrimPrefix(file, path.Clean(m.Path)+"/"), true
+		}
+	}
+	return found, ok
+}
+
+// below reports whether a file is a folder or in it; both begin at the project.
+func below(file, folder string) bool {
+	folder = path.Clean(filepath.ToSlash(folder))
+	return folder == "." || file == folder || strings.HasPrefix(file, folder+"/")
+}

@@ -1,0 +1,81 @@
+package doctor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+const generateAgain = "run buf generate, or go tool cajun generate"
+
+// stale looks for generated code that is not that of its proto file. The times
+// of files say nothing after a git checkout, so it compares what the two declare.
+// A changed type or option is not seen.
+func (p *project) stale() (found []Finding) {
+	bySource := map[string]map[string]generatedFile{generatorGo: {}, generatorCajun: {}}
+	for _, g := range p.generated {
+		if !strings.HasSuffix(g.path, "_protoopaque.pb.go") {
+			bySource[g.generator][g.source] = g
+		}
+	}
+	for _, file := range p.protos {
+		if !file.inModule || !p.gen.covers(file.path) {
+			continue
+		}
+		if _, ok := bySource[generatorCajun][file.importPath]; !ok && file.hasActors() {
+			found = append(found, Finding{file.path, "declares actors, and no code is generated for them", generateAgain})
+			continue
+		}
+		if g, ok := bySource[generatorGo][file.importPath]; ok {
+			found = append(found, compare(file, g)...)
+		}
+	}
+	if !p.gen.onlyFolders() || len(p.workspace.Deps) > 0 {
+		return found // generated code may have its proto file elsewhere
+	}
+	for _, g := range p.generated {
+		// Any file will do that could be imported so: not all have to be in buf.yaml.
+		has := slices.ContainsFunc(p.protos, func(f protoFile) bool { return strings.HasSuffix("/"+f.path, "/"+g.source) })
+		if g.generator == generatorCajun && !has {
+			found = append(found, Finding{g.path, fmt.Sprintf("was generated from %s, which is gone", g.source), "delete it, and the code of the messages with it, or bring the proto file back"})
+		}
+	}
+	return found
+}
+
+// compare tells what a proto file and its generated code declare differently.
+func compare(file protoFile, g generatedFile) []Finding {
+	now, understood := declared(file.text)
+	then := descriptor(g.text)
+	if !understood || then == nil {
+		return nil
+	}
+	before := declaredIn(then)
+	var wrong []string
+	if added := surplus(now, before); len(added) > 0 {
+		wrong = append(wrong, "lacks "+strings.Join(added, ", "))
+	}
+	if removed := surplus(before, now); len(removed) > 0 {
+		wrong = append(wrong, "still has "+strings.Join(removed, ", "))
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return []Finding{{g.path, fmt.Sprintf("is not that of %s: it %s", file.path, strings.Join(wrong, " and ")), generateAgain}}
+}
+
+// surplus lists what a has more often than b, a few of it.
+func surplus(a, b map[string]int) []string {
+	const few = 5
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(a)) {
+		if a[name] > b[name] {
+			names = append(names, name)
+		}
+	}
+	if len(names) > few {
+		names = append(names[:few], fmt.Sprintf("%d more", len(names)-few))
+	}
+	return names
+}
