@@ -44,6 +44,7 @@ var rules = []struct {
 	{"examples", []string{"gen", "runtime", "guarantee", "cajunetcd", "cajuntest", "member", "metadata", "metadata/embedetcd"}},
 	{"crashtest", []string{"gen", "runtime", "link", "link/connectlink", "metadata", "metadata/etcdmeta", "placement", "state", "state/etcdstate", "runtime/internal/gen", "guarantee", "member", "cajunetcd", "metadata/embedetcd", "examples/gen"}},
 	{"internal/usermodule", nil},
+	{"internal/docs", nil},
 	{"internal/layout", nil},
 }
 

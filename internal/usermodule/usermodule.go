@@ -82,7 +82,8 @@ func (f *Folder) WithBuf() {
 }
 
 // Run runs a script of the shell, which ends at the first command that fails,
-// and returns what it prints. It fails the test when the script fails, and
+// and returns what it prints. The folder in which it ends is that of the next
+// one, as in a terminal. It fails the test when the script fails, and
 // skips it when that is for want of a network.
 func (f *Folder) Run(script string) string {
 	f.t.Helper()
@@ -101,9 +102,13 @@ func (f *Folder) Try(script string) (string, error) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", script)
-	cmd.Dir, cmd.Env = f.Dir, f.env
+	ended := filepath.Join(f.t.TempDir(), "ended")
+	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", script+"\npwd >\"$ENDED_IN\"")
+	cmd.Dir, cmd.Env = f.Dir, append(f.env, "ENDED_IN="+ended)
 	out, err := cmd.CombinedOutput()
+	if dir, err := os.ReadFile(ended); err == nil {
+		f.Dir = strings.TrimSpace(string(dir))
+	}
 	return string(out), err
 }
 

@@ -15,8 +15,9 @@ import (
 // TestOneVersion: what users run is what this repository is checked with.
 func TestOneVersion(t *testing.T) {
 	for file, pattern := range map[string]string{
-		"../../../../tools/go.mod": `github\.com/bufbuild/buf v(\S+)`,
-		"../../../../README.md":    `bufbuild/buf/cmd/buf@v(\S+)`,
+		"../../../../tools/go.mod":       `github\.com/bufbuild/buf v(\S+)`,
+		"../../../../README.md":          `bufbuild/buf/cmd/buf@v(\S+)`,
+		"../../../../docs/quickstart.md": `with buf (\d\S+\d)`,
 	} {
 		content, err := os.ReadFile(file)
 		if err != nil {

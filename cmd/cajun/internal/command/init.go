@@ -3,7 +3,6 @@ package command
 import (
 	"fmt"
 	"io"
-	"os/exec"
 
 	"github.com/spf13/cobra"
 
@@ -52,13 +51,9 @@ func tellFiles(w io.Writer, done scaffold.Done) {
 
 // tellNext says the next two commands.
 func tellNext(w io.Writer, done scaffold.Done) {
-	generate := "buf generate"
-	if _, err := exec.LookPath("buf"); err != nil {
-		generate = "go tool cajun generate"
-	}
 	run := "."
 	if done.Program != "." {
 		run = "./" + done.Program
 	}
-	fmt.Fprintf(w, "\nNext:\n  %s\n  go test ./... && go run %s\n", generate, run)
+	fmt.Fprintf(w, "\nNext:\n  go tool cajun generate # or buf generate, if you have buf\n  go test ./... && go run %s\n", run)
 }

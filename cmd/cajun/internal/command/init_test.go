@@ -38,7 +38,7 @@ func TestInitInAnExistingModule(t *testing.T) {
 	f.Set("GOPROXY", "off")
 	f.Set("GONOSUMDB", "*")
 	out := f.Run("cajun init --program cmd/counter")
-	if !strings.HasSuffix(out, "\nNext:\n  buf generate\n  go test ./... && go run ./cmd/counter\n") {
+	if !strings.HasSuffix(out, "\nNext:\n  go tool cajun generate # or buf generate, if you have buf\n  go test ./... && go run ./cmd/counter\n") {
 		t.Errorf("init says\n%s", out)
 	}
 	if out := f.Run("cajun init --program cmd/counter"); strings.Contains(out, "wrote") {
