@@ -11,11 +11,12 @@ import (
 )
 
 var (
-	kills   = flag.Int("failpoint.kills", 0, "how many failures the long campaign makes; 0 leaves it out")
-	seed    = flag.Uint64("failpoint.seed", 0, "seed of the choices, as a failure printed it; else a new one each time")
-	only    = flag.String("failpoint.points", "", "points of the long campaign, separated by commas; else all")
-	lacking = flag.String("failpoint.without", "", "the protection that nodes of the long campaign lack")
-	verbose = flag.Bool("failpoint.verbose", false, "show all that the nodes log")
+	kills    = flag.Int("failpoint.kills", 0, "how many failures the long campaign makes; 0 leaves it out")
+	seed     = flag.Uint64("failpoint.seed", 0, "seed of the choices, as a failure printed it; else a new one each time")
+	only     = flag.String("failpoint.points", "", "points of the long campaign, separated by commas; else all")
+	lacking  = flag.String("failpoint.without", "", "the protection that nodes of the long campaign lack")
+	controls = flag.Bool("failpoint.controls", false, "make the failures of each protection's test with the protection, too")
+	verbose  = flag.Bool("failpoint.verbose", false, "show all that the nodes log")
 )
 
 // TestMain makes the test binary its own children.
