@@ -87,7 +87,7 @@ func TestLargestMessage(t *testing.T) {
 					}
 					return errors.New(strings.Repeat("no ", 100_000))
 				})
-				r := &probev1.AddRequest{Amount: 1, Script: "poison", Padding: make([]byte, 1<<20)}
+				r := &probev1.AddRequest{Amount: 1, Script: "poison", Padding: make([]byte, 120<<10)}
 				w.on("send", func(ctx context.Context, self *cajun.Self) error {
 					return counterFrom(self, key(target)).NoteSure(ctx, r)
 				})
