@@ -1,6 +1,7 @@
 package render
 
 import (
+	"go/build/constraint"
 	"strings"
 
 	"github.com/dave/jennifer/jen"
@@ -55,20 +56,29 @@ func ownDeprecation(own string) []string {
 
 func hasDeprecation(own string) bool { return ownDeprecation(own) != nil }
 
+// unspeakable replaces what Go allows nowhere in a source file, not even in a
+// comment, and what would end a line.
+var unspeakable = strings.NewReplacer("\x00", "\uFFFD", "\uFEFF", "", "\r\n", "\n", "\r", "\n")
+
 // commentLines turns a proto comment into Go comment lines. Every line gets a
 // space after the slashes, so that none can become a directive to Go tools.
 func commentLines(text string) []string {
-	text = strings.TrimRight(text, " \t\r\n")
+	text = unspeakable.Replace(strings.ToValidUTF8(text, "\uFFFD"))
+	text = strings.TrimRight(text, " \t\n")
 	if text == "" {
 		return nil
 	}
 	var lines []string
 	for line := range strings.SplitSeq(text, "\n") {
-		line = strings.TrimRight(line, " \t\r")
+		line = strings.TrimRight(line, " \t")
 		if line != "" && line[0] != ' ' && line[0] != '\t' {
 			line = " " + line
 		}
-		lines = append(lines, "//"+line)
+		if line = "//" + line; constraint.IsPlusBuild(line) {
+			// gofmt makes a directive of it in spite of the space.
+			line = "// (" + strings.TrimSpace(line[2:]) + ")"
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }

@@ -46,6 +46,8 @@ func declareImports(out *jen.File, f *schema.File) {
 func aliases(f *schema.File) map[string]string {
 	packages := make(map[string]string)
 	taken := map[string]bool{
+		// Go keeps these for other things.
+		"init": true, "_": true,
 		"context": true, "time": true, "guarantee": true, "cajun": true,
 		localCtx: true, localFrom: true, localKey: true, localPid: true, localReq: true, localSpawn: true,
 	}

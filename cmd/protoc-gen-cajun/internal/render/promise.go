@@ -62,7 +62,10 @@ func oneWayPromise(a *schema.Actor, level guarantee.Level) string {
 
 // repeated says how long a call is retried.
 func repeated(m *schema.Method) string {
-	if n := m.Retry.MaxAttempts; n > 0 {
+	switch n := m.Retry.MaxAttempts; {
+	case n == 1:
+		return "The call is attempted once"
+	case n > 1:
 		return fmt.Sprintf("The call is attempted until it is answered or its deadline passes, %d times at most", n)
 	}
 	return "The call is repeated until it is answered or its deadline passes"

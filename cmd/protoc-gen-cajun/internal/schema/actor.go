@@ -53,25 +53,3 @@ func (r *reader) actor(file *protogen.File, service *protogen.Service, options *
 	}
 	return a
 }
-
-// state resolves the message that holds the durable state; nil without one.
-func (r *reader) state(in where, name string) *Message {
-	if name == "" {
-		return nil
-	}
-	if m, ok := r.messages[protoreflect.FullName(name)]; ok && !m.Desc.IsMapEntry() {
-		state := r.message(m)
-		return &state
-	}
-	sibling := in.file.Package().Append(protoreflect.Name(name))
-	if len(name) > 0 && name[0] == '.' {
-		sibling = protoreflect.FullName(name[1:])
-	}
-	if _, ok := r.messages[sibling]; ok {
-		in.refuse(in.option(actorState), "state %q is not a full message name: write %q", name, sibling)
-		return nil
-	}
-	in.refuse(in.option(actorState), "state %q is no message that this file can see: write the full name of a message, such as %q, and import the file that declares it",
-		name, in.file.Package().Append(protoreflect.Name(in.subject+"State")))
-	return nil
-}

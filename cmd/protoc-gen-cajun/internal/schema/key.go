@@ -15,7 +15,7 @@ import (
 func (r *reader) keyField(request *protogen.Message) int32 {
 	var keys []*protogen.Field
 	for _, field := range request.Fields {
-		if proto.GetExtension(field.Desc.Options(), cajunv1.E_Key).(bool) {
+		if isKey(field) {
 			keys = append(keys, field)
 		}
 	}
@@ -34,11 +34,39 @@ func (r *reader) keyField(request *protogen.Message) int32 {
 	return int32(keys[0].Desc.Number())
 }
 
+// refuseKeyExtensions refuses keys among the extensions of a file that declares
+// actors: the runtime looks for a key only among a request's own fields.
+func (r *reader) refuseKeyExtensions(file *protogen.File) {
+	check := func(extensions []*protogen.Extension) {
+		for _, x := range extensions {
+			if isKey(x) {
+				r.refuseKey(x, "an extension cannot hold an actor's key: mark a field that the request declares itself")
+			}
+		}
+	}
+	var walk func([]*protogen.Message)
+	walk = func(messages []*protogen.Message) {
+		for _, m := range messages {
+			check(m.Extensions)
+			walk(m.Messages)
+		}
+	}
+	check(file.Extensions)
+	walk(file.Messages)
+}
+
+func isKey(field *protogen.Field) bool {
+	return proto.GetExtension(field.Desc.Options(), cajunv1.E_Key).(bool)
+}
+
 // refuseKey notes a problem at the (cajun.v1.key) option of field. A message
 // that several methods take is refused once, as equal problems are dropped.
 func (r *reader) refuseKey(field *protogen.Field, format string, args ...any) {
 	option := protoreflect.SourcePath{pathFieldOptions, int32(cajunv1.E_Key.TypeDescriptor().Number())}
-	subject := string(field.Parent.Desc.Name()) + "." + string(field.Desc.Name())
+	subject := string(field.Desc.Name())
+	if field.Parent != nil {
+		subject = string(field.Parent.Desc.Name()) + "." + subject
+	}
 	r.problems.add(field.Desc.ParentFile(), slices.Concat(field.Location.Path, option), subject+": "+format, args...)
 }
 

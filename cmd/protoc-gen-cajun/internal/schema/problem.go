@@ -47,6 +47,9 @@ func (ps *Problems) add(file protoreflect.FileDescriptor, path protoreflect.Sour
 	p := Problem{File: file.Path(), Text: fmt.Sprintf(format, args...)}
 	if loc, ok := locate(file.SourceLocations(), path); ok {
 		p.Line, p.Column = loc.StartLine+1, loc.StartColumn+1
+	} else if file.SourceLocations().Len() > 0 {
+		// It is about the file as a whole.
+		p.Line, p.Column = 1, 1
 	}
 	*ps = append(*ps, p)
 }

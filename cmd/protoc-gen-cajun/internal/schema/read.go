@@ -2,7 +2,6 @@ package schema
 
 import (
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 
@@ -17,11 +16,14 @@ import (
 // The numbers of the descriptor fields that lead to a source position.
 const (
 	pathName           = 1
+	pathDependency     = 3
 	pathServiceOptions = 3
 	pathMethodOptions  = 4
 	pathClientStream   = 5
 	pathServerStream   = 6
 	pathFieldOptions   = 8
+	pathFileOptions    = 8
+	pathGoPackage      = 11
 	pathSyntax         = 12
 	pathEdition        = 14
 )
@@ -53,10 +55,13 @@ func Read(gen *protogen.Plugin, packageSuffix string) ([]*File, error) {
 		}
 		if f := r.file(file); len(f.Actors) > 0 {
 			files = append(files, f)
+			r.refuseKeyExtensions(file)
 		}
 	}
 	r.checkIdentities()
 	r.checkGoNames()
+	r.checkPackages()
+	r.checkCircles()
 	return files, r.problems.sorted()
 }
 
@@ -79,15 +84,11 @@ func (r *reader) index(messages []*protogen.Message) {
 func (r *reader) file(file *protogen.File) *File {
 	f := &File{
 		Source:  file.Desc.Path(),
+		Output:  r.output(file),
 		Package: r.outputPackage(file),
 		Own:     r.suffix != "",
 		Header:  header(file),
 	}
-	dir, base := path.Split(file.GeneratedFilenamePrefix)
-	if f.Own {
-		dir = path.Join(dir, f.Package.Name)
-	}
-	f.Output = path.Join(dir, base+".cajun.go")
 	for _, service := range file.Services {
 		if options := actorOptions(service); options != nil {
 			f.Actors = append(f.Actors, r.actor(file, service, options))
@@ -102,16 +103,6 @@ func (r *reader) file(file *protogen.File) *File {
 		}
 	}
 	return f
-}
-
-// outputPackage is where the actors of file are generated.
-func (r *reader) outputPackage(file *protogen.File) Package {
-	p := r.packages[file.GoImportPath]
-	if r.suffix == "" {
-		return p
-	}
-	name := p.Name + r.suffix
-	return Package{Path: path.Join(p.Path, name), Name: name}
 }
 
 func (r *reader) message(m *protogen.Message) Message {

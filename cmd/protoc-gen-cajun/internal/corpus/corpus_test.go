@@ -1,0 +1,233 @@
+// Package corpus_test generates code for a corpus of legal schemas that are
+// hard on generators, and for random ones, and compiles it together with what
+// protoc-gen-go makes of the same files.
+package corpus_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// module is what the parameter module strips in the tests.
+const module = "example.com"
+
+// corpus lists the schemas: a folder or a file below testdata/proto each.
+var corpus = []struct {
+	// name is the folder or file.
+	name string
+	// parameter is added to that of the plugins.
+	parameter string
+	// refused is what the error says that is expected instead of code, and
+	// together the same where the actors share the messages' package, if that
+	// differs.
+	refused, together []string
+}{
+	{name: "services"},
+	{name: "taken", together: []string{"taken/taken.proto:10:9: Greeter: its Go code would declare Greeter,"}},
+	{name: "methods"},
+	{name: "keywords"},
+	{name: "nested"},
+	{name: "nopackage.proto"},
+	{name: "foreign"},
+	{name: "gopackage/absent.proto", parameter: "Mgopackage/absent.proto=example.com/gopackage/absent"},
+	{name: "gopackage/named.proto"},
+	{name: "gopackage/init.proto"},
+	{name: "gopackage/main.proto", refused: []string{"gopackage/main.proto:7:1: go_package: the package would be called main,"}},
+	{name: "gopackage/documentation.proto", refused: []string{"gopackage/documentation.proto:7:1: go_package: the package would be called documentation,"}},
+	{name: "gopackage/illegal.proto", refused: []string{"gopackage/illegal.proto:7:1: go_package: \"example.com/gopackage/a b//c\" is no import path of Go:"}},
+	{name: "gopackage/keyword.proto", refused: []string{"gopackage/keyword.proto:7:1: go_package: \"type\" cannot be the name of a Go package:"}},
+	// In the package of the messages nothing has to import them.
+	{name: "gopackage/relative.proto", together: []string{}, refused: []string{"gopackage/relative.proto:7:1: go_package: \"./pb\" is relative,"}},
+	{name: "gopackage/relativeuser.proto", refused: []string{"gopackage/relative.proto:7:1: go_package: \"./pb\" is relative,"}},
+	{name: "gopackage/Odd name-1.x.proto"},
+	{name: "syntax"},
+	{name: "comments"},
+	{name: "deprecated"},
+	{name: "large"},
+	{name: "inherit"},
+	{name: "statecycle", refused: []string{"statecycle/actor.proto:12:30: Actor: state \"statecycle.state.State\" is declared in a file that this one does not import:"}},
+	{name: "cycle", refused: []string{"cycle/a1.proto:6:1: Go packages cannot import each other in a circle:"}},
+	{name: "twice", refused: []string{"twice/b/same.proto:1:1: its Go file would be example.com/twice/"}},
+	{name: "hidden/hidden.proto", together: []string{
+		"hidden/hidden.proto:10:9: IsM: its Go code would declare isM_Choice, as that of message M (hidden/hidden.proto:33:9) does:",
+		"hidden/hidden.proto:16:9: Case: its Go code would declare case_M_Choice, as that of message M",
+		"hidden/hidden.proto:22:9: Default_M_Text: its Go code would declare Default_M_Text, as that of message M",
+		"hidden/hidden.proto:28:9: E_M_More: its Go code would declare E_M_More, as that of extension more (hidden/hidden.proto:36:21) does:",
+	}},
+	{name: "hidden/prefix.proto", together: []string{
+		"hidden/prefix.proto:12:9: Colour_RED: its Go code would declare Colour_RED, as that of enum Colour (hidden/prefix.proto:25:6) does:",
+		"hidden/prefix.proto:18:9: Colour_COLOUR_RED: its Go code would declare Colour_COLOUR_RED, as that of enum Colour",
+	}},
+	{name: "platform/server_windows.proto", refused: []string{"platform/server_windows.proto:1:1: Go compiles server_windows.cajun.go only on the platform"}},
+	{name: "platform/client_linux_test.proto", refused: []string{"platform/client_linux_test.proto:1:1: Go compiles client_linux_test.cajun.go only on the platform"}},
+	{name: "platform/_hidden.proto", refused: []string{"platform/_hidden.proto:1:1: Go ignores files that begin with"}},
+}
+
+func TestCorpus(t *testing.T) {
+	set := descriptors(t)
+	c, err := newCompiler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range corpus {
+		t.Run(test.name, func(t *testing.T) {
+			files := sources(t, test.name)
+			for _, suffix := range []string{"cajun", "_actors", ""} {
+				t.Run("suffix="+suffix, func(t *testing.T) {
+					refused := test.refused
+					if suffix == "" && test.together != nil {
+						refused = test.together
+					}
+					everyParameter(t, c, set, files, suffix, test.parameter, refused)
+				})
+			}
+		})
+	}
+}
+
+// everyParameter generates files in every way that puts them into other places
+// or has other messages beside them.
+func everyParameter(t *testing.T, c *compiler, set *descriptorpb.FileDescriptorSet, files []string, suffix, parameter string, refused []string) {
+	req := request(set, parameter, files)
+	generated, err := actors(req, suffix)
+	for _, text := range refused {
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("got %v, want an error with %q", err, text)
+		}
+	}
+	if len(refused) > 0 {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := formatted(generated); err != nil {
+		t.Error(err)
+	}
+	stripped, err := actors(request(set, parameter+",module="+module, files), suffix)
+	if err == nil {
+		err = samePlaces(generated, stripped, func(name string) string { return strings.TrimPrefix(name, module+"/") })
+	}
+	if err != nil && !outside(generated) {
+		t.Error("module: ", err)
+	}
+	relative, err := actors(request(set, parameter+",paths=source_relative", files), suffix)
+	if err != nil || !slices.Equal(slices.Sorted(maps.Values(generated)), slices.Sorted(maps.Values(relative))) {
+		t.Errorf("paths=source_relative changes more than the names: %v", err)
+	}
+	if _, err = actors(request(set, parameter+",paths=source_relative,module="+module, files), suffix); !errors.Is(err, errIllegal) {
+		t.Errorf("paths=source_relative with module: got %v, want an error", err)
+	}
+	for _, level := range []string{"API_OPEN", "API_HYBRID", "API_OPAQUE"} {
+		if err := alongside(c, set, files, generated, parameter+",apilevelMcajun/v1/options.proto=API_OPEN,default_api_level="+level); err != nil {
+			t.Errorf("%s: %v", level, err)
+		}
+	}
+}
+
+// outside reports whether one of the files is in no folder below module.
+func outside(files map[string]string) bool {
+	for name := range files {
+		if !strings.HasPrefix(name, module+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// samePlaces checks that two runs have written the same files, whose names
+// rename maps.
+func samePlaces(from, to map[string]string, rename func(string) string) error {
+	want := make(map[string]string)
+	for name, content := range from {
+		want[rename(name)] = content
+	}
+	if !maps.Equal(want, to) {
+		return fmt.Errorf("got %q, want %q", slices.Sorted(maps.Keys(to)), slices.Sorted(maps.Keys(want)))
+	}
+	return nil
+}
+
+// alongside compiles generated actors with their messages.
+func alongside(c *compiler, set *descriptorpb.FileDescriptorSet, files []string, generated map[string]string, parameter string) error {
+	all, err := messages(request(set, parameter, files))
+	if err != nil {
+		return err
+	}
+	maps.Copy(all, generated)
+	hybrid := false
+	for name := range all {
+		hybrid = hybrid || strings.HasSuffix(name, "_protoopaque.pb.go")
+	}
+	if err := c.compile(all, false); err != nil || !hybrid {
+		return err
+	}
+	return c.compile(all, true)
+}
+
+// descriptors reads what refresh.sh compiled.
+func descriptors(t testing.TB) *descriptorpb.FileDescriptorSet {
+	t.Helper()
+	b, err := os.ReadFile("testdata/descriptors.binpb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := new(descriptorpb.FileDescriptorSet)
+	if err := proto.Unmarshal(b, set); err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// sources lists the proto files below testdata/proto/name as protos name them.
+func sources(t testing.TB, name string) []string {
+	t.Helper()
+	var files []string
+	err := fs.WalkDir(os.DirFS("testdata/proto"), name, func(name string, d fs.DirEntry, err error) error {
+		if path.Ext(name) == ".proto" {
+			files = append(files, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestEverySourceIsInTheCorpus(t *testing.T) {
+	var sums strings.Builder
+	for _, name := range sources(t, ".") {
+		b, err := os.ReadFile(filepath.Join("testdata/proto", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&sums, "%x  ./%s\n", sha256.Sum256(b), name)
+		listed := false
+		for _, test := range corpus {
+			listed = listed || name == test.name || strings.HasPrefix(name, test.name+"/")
+		}
+		if !listed {
+			t.Errorf("%s: no entry of the corpus covers it", name)
+		}
+	}
+	want, err := os.ReadFile("testdata/descriptors.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sums.String() != string(want) {
+		t.Error("a proto file below testdata has changed: run testdata/refresh.sh")
+	}
+}

@@ -1,0 +1,171 @@
+package schema
+
+import (
+	"go/build"
+	"go/token"
+	"io"
+	"path"
+	"strings"
+	"unicode"
+
+	"google.golang.org/protobuf/compiler/protogen"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// outputPackage is where the actors of file are generated.
+func (r *reader) outputPackage(file *protogen.File) Package {
+	p := r.packages[file.GoImportPath]
+	if r.suffix == "" {
+		return p
+	}
+	// protogen puts an underscore before a name that is a keyword or begins
+	// with a digit, but the go command overlooks folders that begin with one.
+	name := strings.TrimLeft(p.Name, "_") + r.suffix
+	if !unicode.IsLetter([]rune(name)[0]) {
+		name = "x" + name
+	}
+	return Package{Path: path.Join(p.Path, name), Name: name}
+}
+
+// checkPackages refuses files whose messages are in a package that Go cannot
+// import, or whose actors would be in a file that Go does not compile.
+func (r *reader) checkPackages() {
+	outputs := make(map[string]*protogen.File)
+	for _, file := range r.gen.Files {
+		if !file.Generate || !hasActors(file) {
+			continue
+		}
+		for _, used := range r.filesUsed(file) {
+			r.checkPackage(used, used.GoImportPath != protogen.GoImportPath(r.outputPackage(file).Path))
+		}
+		if name := r.outputPackage(file).Name; r.suffix != "" && reservedPackage(name) != "" {
+			r.problems.add(file.Desc, goPackage, "its actors would be in package %s, %s: write another package_suffix", name, reservedPackage(name))
+		}
+		output := r.output(file)
+		if other, ok := outputs[output]; ok {
+			r.problems.add(file.Desc, nil, "its Go file would be %s, as that of %s is: rename one of the two proto files, or give them different go_package options",
+				output, other.Desc.Path())
+		}
+		outputs[output] = file
+		r.checkFileName(file, path.Base(output))
+	}
+}
+
+// goPackage is the source path of a file's option go_package.
+var goPackage = protoreflect.SourcePath{pathFileOptions, pathGoPackage}
+
+// filesUsed lists the files whose messages the actors of file use.
+func (r *reader) filesUsed(file *protogen.File) []*protogen.File {
+	used := []*protogen.File{file}
+	for _, service := range file.Services {
+		options := actorOptions(service)
+		if options == nil {
+			continue
+		}
+		for _, method := range service.Methods {
+			used = append(used, r.declaring(method.Input), r.declaring(method.Output))
+		}
+		if state, ok := r.messages[protoreflect.FullName(options.GetState())]; ok {
+			used = append(used, r.declaring(state))
+		}
+	}
+	return used
+}
+
+func (r *reader) declaring(m *protogen.Message) *protogen.File {
+	return r.gen.FilesByPath[m.Desc.ParentFile().Path()]
+}
+
+// checkPackage refuses the Go package of file if it is none, or if it is to be
+// imported and cannot be.
+func (r *reader) checkPackage(file *protogen.File, imported bool) {
+	importPath, name := string(file.GoImportPath), string(file.GoPackageName)
+	refuse := func(format string, args ...any) {
+		subject, at := "go_package", goPackage
+		if written, _, _ := strings.Cut(file.Proto.GetOptions().GetGoPackage(), ";"); written != importPath {
+			subject, at = "the plugin's parameter M"+file.Desc.Path(), nil
+		}
+		r.problems.add(file.Desc, at, subject+": "+format, args...)
+	}
+	const such = `"example.com/bank/gen/bank/v1"`
+	switch {
+	case isRelative(importPath) && imported:
+		refuse("%q is relative, so that the package of the actors cannot import the messages: write the import path as other Go code does, such as "+such+
+			", and set the plugins' option module or paths for where the files go", importPath)
+		return
+	case !isRelative(importPath) && !isImportPath(importPath):
+		refuse("%q is no import path of Go: write one such as "+such, importPath)
+		return
+	case !token.IsIdentifier(name):
+		refuse("%q cannot be the name of a Go package: write a name of letters and digits behind the semicolon, such as \"%s;bankv1\"", name, importPath)
+	case reservedPackage(name) != "":
+		refuse("the package would be called %s, %s: write another name behind a semicolon, such as \"%s;%spb\"",
+			name, reservedPackage(name), importPath, strings.Trim(name, "_"))
+	}
+}
+
+// reservedPackage says why no package of messages or actors can have a name
+// that Go allows otherwise, or is empty.
+func reservedPackage(name string) string {
+	switch {
+	case name == "main":
+		return "which is a program that nothing can import"
+	case name == "documentation":
+		return "whose files the go command ignores"
+	case name == "_":
+		return "which is no name"
+	case token.IsKeyword(name):
+		return "which is a keyword of Go"
+	}
+	return ""
+}
+
+func isRelative(importPath string) bool {
+	first, _, _ := strings.Cut(importPath, "/")
+	return first == "." || first == ".."
+}
+
+// isImportPath reports whether the go command takes a path in an import.
+func isImportPath(importPath string) bool {
+	const illegal = "!\"#$%&'()*,:;<=>?[\\]^`{|}\uFFFD"
+	for _, r := range importPath {
+		if !unicode.IsGraphic(r) || unicode.IsSpace(r) || strings.ContainsRune(illegal, r) {
+			return false
+		}
+	}
+	return path.Clean(importPath) == importPath && importPath[0] != '/'
+}
+
+// output is the path of the Go file for the actors of file.
+func (r *reader) output(file *protogen.File) string {
+	dir, base := path.Split(file.GeneratedFilenamePrefix)
+	if r.suffix != "" {
+		dir = path.Join(dir, r.outputPackage(file).Name)
+	}
+	return path.Join(dir, base+".cajun.go")
+}
+
+// checkFileName refuses proto files after which Go would not compile, or only
+// on some platforms, what is generated for them.
+func (r *reader) checkFileName(file *protogen.File, output string) {
+	if output[0] == '_' || output[0] == '.' {
+		r.problems.add(file.Desc, nil, "Go ignores files that begin with %q, such as %s: rename the proto file", output[:1], output)
+		return
+	}
+	nowhere := build.Context{GOOS: "nowhere", GOARCH: "nothing", OpenFile: func(string) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader("package p\n")), nil
+	}}
+	if everywhere, err := nowhere.MatchFile("", output); err == nil && !everywhere {
+		r.problems.add(file.Desc, nil, "Go compiles %s only on the platform that its name ends with: rename the proto file, for example to %s",
+			output, strings.Replace(output, ".cajun.go", "_actors.proto", 1))
+	}
+}
+
+func hasActors(file *protogen.File) bool {
+	for _, service := range file.Services {
+		if actorOptions(service) != nil {
+			return true
+		}
+	}
+	return false
+}
