@@ -33,6 +33,8 @@ var corpus = []struct {
 	// together the same where the actors share the messages' package, if that
 	// differs.
 	refused, together []string
+	// hidden is whether Go overlooks what protoc-gen-go makes of it.
+	hidden bool
 }{
 	{name: "services"},
 	{name: "taken", together: []string{"taken/taken.proto:10:9: Greeter: its Go code would declare Greeter,"}},
@@ -53,7 +55,9 @@ var corpus = []struct {
 	{name: "gopackage/relativeuser.proto", refused: []string{"gopackage/relative.proto:7:1: go_package: \"./pb\" is relative,"}},
 	{name: "gopackage/Odd name-1.x.proto"},
 	{name: "syntax"},
-	{name: "comments"},
+	{name: "comments/comments.proto"},
+	{name: "comments/crlf.proto"},
+	{name: "comments/header.proto", hidden: true},
 	{name: "deprecated"},
 	{name: "large"},
 	{name: "inherit"},
