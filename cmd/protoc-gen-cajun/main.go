@@ -25,7 +25,6 @@
 package main
 
 import (
-	"flag"
 	"os"
 
 	"google.golang.org/protobuf/compiler/protogen"
@@ -38,9 +37,8 @@ func main() {
 	if len(os.Args) > 1 {
 		os.Exit(command.Run(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	var flags flag.FlagSet
-	suffix := flags.String("package_suffix", plugin.DefaultPackageSuffix, "")
-	protogen.Options{ParamFunc: flags.Set}.Run(func(gen *protogen.Plugin) error {
-		return plugin.Generate(gen, *suffix)
+	parameters := plugin.Parameters{PackageSuffix: plugin.DefaultPackageSuffix}
+	protogen.Options{ParamFunc: parameters.Set}.Run(func(gen *protogen.Plugin) error {
+		return plugin.Generate(gen, parameters.PackageSuffix)
 	})
 }

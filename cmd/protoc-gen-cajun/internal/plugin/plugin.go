@@ -16,6 +16,18 @@ import (
 // name the package of the generated code.
 const DefaultPackageSuffix = "cajun"
 
+// Parameters are the options of our own that the plugin takes.
+type Parameters struct{ PackageSuffix string }
+
+// Set takes one option that is not common to all Go plugins.
+func (p *Parameters) Set(name, value string) error {
+	if name != "package_suffix" {
+		return fmt.Errorf("unknown option %q: write package_suffix, or one that all Go plugins take: paths, module, M, default_api_level", name)
+	}
+	p.PackageSuffix = value
+	return nil
+}
+
 // Generate adds to gen one Go file for each proto file that declares actors.
 // An empty packageSuffix puts them into the package of the messages. The error
 // lists everything that is wrong with the proto files, one line each, as

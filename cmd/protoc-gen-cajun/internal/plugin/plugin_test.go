@@ -191,6 +191,17 @@ func TestPackageSuffixMustBeGo(t *testing.T) {
 	}
 }
 
+func TestParameters(t *testing.T) {
+	parameters := Parameters{PackageSuffix: DefaultPackageSuffix}
+	if err := parameters.Set("package_suffix", ""); err != nil || parameters.PackageSuffix != "" {
+		t.Errorf("got %+v, %v; want an empty suffix", parameters, err)
+	}
+	const want = `unknown option "pakcage_suffix": write package_suffix, or one that all Go plugins take: paths, module, M, default_api_level`
+	if err := parameters.Set("pakcage_suffix", "x"); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
 func TestDeclaresFeatures(t *testing.T) {
 	for _, file := range []string{"golden/bank/v1/bank.proto", "refused/keys.proto"} {
 		resp := run(t, descriptors(t), DefaultPackageSuffix, file)

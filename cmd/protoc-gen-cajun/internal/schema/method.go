@@ -65,7 +65,7 @@ func (r *reader) method(file *protogen.File, method *protogen.Method, a *Actor) 
 func (w where) retry(retry *cajunv1.Retry) guarantee.RetryPolicy {
 	policy := guarantee.RetryPolicy{
 		InitialBackoff: w.duration(retry.GetInitialBackoff(), "initial_backoff", methodRetry, retryInitialBackoff),
-		MaxBackoff:     w.duration(retry.GetMaxBackoff(), "max_backoff", methodRetry, retryMaxBackoff),
+		MaxBackoff:     w.timeout(retry.GetMaxBackoff(), "max_backoff", methodRetry, retryMaxBackoff),
 		MaxAttempts:    int(min(retry.GetMaxAttempts(), maxInt)),
 	}
 	if retry.GetMaxAttempts() > maxInt {
