@@ -65,18 +65,14 @@ func raced() bool {
 }
 
 // compiler type-checks generated packages. It is for one goroutine.
-type compiler struct {
-	fset *token.FileSet
-	base types.Importer
-}
+type compiler struct{ base types.Importer }
 
 func newCompiler() (*compiler, error) {
 	files, err := exports()
 	if err != nil {
 		return nil, err
 	}
-	fset := token.NewFileSet()
-	return &compiler{fset, importer.ForCompiler(fset, "gc", func(name string) (io.ReadCloser, error) {
+	return &compiler{importer.ForCompiler(token.NewFileSet(), "gc", func(name string) (io.ReadCloser, error) {
 		file, ok := files[name]
 		if !ok {
 			return nil, fmt.Errorf("no such package")
@@ -89,15 +85,12 @@ func newCompiler() (*compiler, error) {
 // file, the import path of its package included, to its content. opaque is
 // whether the build tag of the opaque API is set.
 func (c *compiler) compile(sources map[string]string, opaque bool) error {
-	b := &build{compiler: c, files: make(map[string][]*ast.File), done: make(map[string]*types.Package)}
+	b := &build{compiler: c, fset: token.NewFileSet(), files: make(map[string][]*ast.File), done: make(map[string]*types.Package)}
 	for name, source := range sources {
 		if strings.Contains(source, "\n//go:build !protoopaque\n") && opaque || strings.HasSuffix(name, "_protoopaque.pb.go") && !opaque {
 			continue
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.ImportsOnly)
-		if err == nil {
-			file, err = parser.ParseFile(c.fset, name, source, parser.SkipObjectResolution)
-		}
+		file, err := parser.ParseFile(b.fset, name, source, parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
@@ -128,6 +121,7 @@ func compiled(name, pkg string) bool {
 // build is one run of the compiler.
 type build struct {
 	*compiler
+	fset  *token.FileSet
 	files map[string][]*ast.File
 	done  map[string]*types.Package
 }

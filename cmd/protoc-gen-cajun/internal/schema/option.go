@@ -93,7 +93,7 @@ func (w where) duration(d *durationpb.Duration, name string, fields ...int32) ti
 		return 0
 	}
 	path := w.option(fields...)
-	if err := d.CheckValid(); err != nil && d.GetNanos() != 0 {
+	if malformed(d) {
 		w.refuse(path, "%s {seconds: %d, nanos: %d} is no valid duration: nanos have the sign of seconds and are less than a second",
 			name, d.GetSeconds(), d.GetNanos())
 		return 0
@@ -109,4 +109,10 @@ func (w where) duration(d *durationpb.Duration, name string, fields ...int32) ti
 		return v
 	}
 	return 0
+}
+
+// malformed reports whether the two fields of d contradict each other.
+func malformed(d *durationpb.Duration) bool {
+	seconds, nanos := d.GetSeconds(), time.Duration(d.GetNanos())
+	return nanos.Abs() >= time.Second || seconds > 0 && nanos < 0 || seconds < 0 && nanos > 0
 }
