@@ -27,7 +27,7 @@ var (
 	badGoPackages = []string{"example.com/p;other", "./rel", "example.com/main", "example.com/b d"}
 	fileNames     = []string{"a", "b/c", "Upper", "two words", "dots.in.it", "a_test"}
 	badFileNames  = []string{"x_linux", "_u"}
-	remarks   = []string{
+	remarks       = []string{
 		" Plain words.\n", " Deprecated: use another.\n\n More.\n", "go:build ignore\n", " +build ignore\n", " */ and /* and `\n", "\n\n",
 		" - list\n   - nested\n\n # Heading\n\n\tcode\n", " [Foo]: https://example.com\n", " a\r\n b\x00\uFEFF\xff\n", "line x.go:1\n", "/ slashes\n", "\texport Foo  \n",
 		" 1. One\n 2. Two\n", " text\n   indented\n text\n", "\t\t- x\n\n\n\n y\n",

@@ -20,7 +20,7 @@ func (w writer) contract() {
 		own = wrap(w.names.Interface() + " is the actor " + a.FullName + ".")
 	}
 	comment(w.Group, own,
-		wrap("Implement it and host it with ["+w.names.Host()+"]; call it through ["+w.names.Pid()+"]."),
+		wrap("Implement it and host it with ["+w.names.Host()+"]; call it through ["+w.names.Pid()+"]."+handling(a)),
 		w.deprecated())
 	w.Type().Id(w.names.Interface()).InterfaceFunc(func(g *jen.Group) {
 		for i, m := range a.Methods {
@@ -35,6 +35,17 @@ func (w writer) contract() {
 			g.Id(m.GoName).Add(signature(m, false))
 		}
 	})
+}
+
+// handling says how the runtime calls what a person implements.
+func handling(a *schema.Actor) string {
+	switch {
+	case len(a.Methods) == 0:
+		return ""
+	case a.State == nil:
+		return " An actor handles one call at a time. An error that a method returns goes to the caller, if that waits."
+	}
+	return " An actor handles one call at a time. An error that a method returns goes to the caller, if that waits, and puts the state back to what it was before the call."
 }
 
 // signature is the parameters and results of a method, with names for the
@@ -68,7 +79,7 @@ func (w writer) alsoDeprecated() []string {
 // host writes the function that makes the option to host the actor.
 func (w writer) host() {
 	a, param := w.actor, w.typeParam()
-	text := w.names.Host() + " makes a node host " + a.GoName + ". Each activation of an actor calls " + localSpawn + " for a fresh instance, "
+	text := w.names.Host() + " makes the node that is started with it host " + a.GoName + ". Each activation of an actor calls " + localSpawn + " for a fresh instance, "
 	results := jen.Params(jen.Id(param), jen.Error())
 	spawn := jen.Func().Params(jen.Op("*").Qual(runtimePath, "Self"))
 	host := "Host"
@@ -79,6 +90,7 @@ func (w writer) host() {
 	} else {
 		text += "which lives until the actor is passivated or moved; what it holds is not stored."
 	}
+	text += " Where " + localSpawn + " fails, no handler runs, and the next call tries again."
 	comment(w.Group, wrap(text), w.alsoDeprecated())
 	w.Func().Id(w.names.Host()).
 		Types(jen.Id(param).Id(w.names.Interface())).
@@ -107,8 +119,8 @@ func (w writer) hostArguments(param string) jen.Code {
 // unimplemented writes the type to embed in unfinished actors.
 func (w writer) unimplemented() {
 	a, name := w.actor, w.names.Unimplemented()
-	comment(w.Group, wrap(name+" answers every method with the code unimplemented. A type that embeds it satisfies "+
-		"["+w.names.Interface()+"] before it has all methods, also when the service gets new ones."),
+	comment(w.Group, wrap(name+" answers every method with the code unimplemented, and nothing is changed. "+
+		"A type that embeds it satisfies ["+w.names.Interface()+"] before it has all methods, also when the service gets new ones."),
 		w.alsoDeprecated())
 	w.Type().Id(name).Struct()
 	for _, m := range a.Methods {

@@ -1,9 +1,10 @@
 package render
 
 import (
-	"fmt"
 	"maps"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dave/jennifer/jen"
@@ -36,15 +37,39 @@ func declareImports(out *jen.File, f *schema.File) {
 	out.ImportName("time", "time")
 	out.ImportName(guaranteePath, "guarantee")
 	out.ImportAlias(runtimePath, "cajun")
-	for path, alias := range aliases(f) {
-		out.ImportAlias(path, alias)
+	packages := packagesUsed(f)
+	for importPath, alias := range choose(packages, takenNames(f)) {
+		if alias == packages[importPath] && alias == path.Base(importPath) {
+			// To write it would repeat what the path says.
+			out.ImportName(importPath, alias)
+		} else {
+			out.ImportAlias(importPath, alias)
+		}
 	}
 }
 
-// aliases names the packages of the messages that f uses. A package keeps its
-// own name unless that is taken.
-func aliases(f *schema.File) map[string]string {
+// packagesUsed are the names of the other packages whose messages f uses, by
+// import path.
+func packagesUsed(f *schema.File) map[string]string {
 	packages := make(map[string]string)
+	use := func(m schema.Message) { packages[m.Package.Path] = m.Package.Name }
+	for _, a := range f.Actors {
+		if a.State != nil {
+			use(*a.State)
+		}
+		for _, m := range a.Methods {
+			use(m.Request)
+			if !m.OneWay {
+				use(m.Response)
+			}
+		}
+	}
+	delete(packages, f.Package.Path)
+	return packages
+}
+
+// takenNames are those that no import of f may have.
+func takenNames(f *schema.File) map[string]bool {
 	taken := map[string]bool{
 		// Go keeps these for other things.
 		"init": true, "_": true,
@@ -52,31 +77,39 @@ func aliases(f *schema.File) map[string]string {
 		localCtx: true, localFrom: true, localKey: true, localPid: true, localReq: true, localSpawn: true,
 	}
 	for _, a := range f.Actors {
-		if a.State != nil {
-			packages[a.State.Package.Path] = a.State.Package.Name
-		}
 		var methods []string
 		for _, m := range a.Methods {
 			methods = append(methods, m.GoName)
-			packages[m.Request.Package.Path] = m.Request.Package.Name
-			if !m.OneWay {
-				packages[m.Response.Package.Path] = m.Response.Package.Name
-			}
 		}
 		for _, id := range names.Actor(a.GoName).All(methods) {
 			taken[id] = true
 		}
 	}
-	delete(packages, f.Package.Path)
+	return taken
+}
+
+// choose gives every package a name that is not taken: its own, in lower case,
+// or one with a number. packages are names by import path.
+func choose(packages map[string]string, taken map[string]bool) map[string]string {
 	chosen := make(map[string]string, len(packages))
-	for _, path := range slices.Sorted(maps.Keys(packages)) {
-		name := strings.ToLower(packages[path])
-		alias := name
-		for n := 2; taken[alias] || jen.IsReservedWord(alias); n++ {
-			alias = fmt.Sprintf("%s_%d", name, n)
+	claim := func(path, name string) bool {
+		if taken[name] || jen.IsReservedWord(name) {
+			return false
 		}
-		taken[alias] = true
-		chosen[path] = alias
+		taken[name] = true
+		chosen[path] = name
+		return true
+	}
+	var left []string
+	for _, path := range slices.Sorted(maps.Keys(packages)) {
+		if !claim(path, strings.ToLower(packages[path])) {
+			left = append(left, path)
+		}
+	}
+	for _, path := range left {
+		name := strings.ToLower(packages[path])
+		for n := 2; !claim(path, name+strconv.Itoa(n)); n++ {
+		}
 	}
 	return chosen
 }

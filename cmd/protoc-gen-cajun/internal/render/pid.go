@@ -39,7 +39,7 @@ func (w writer) pid() {
 		if own == nil {
 			own = deprecated(m.Deprecated, w.file.Source, m.Comment)
 		}
-		comment(w.Group, wrap(m.GoName+" calls the actor's "+m.GoName+briefly(a.Promise(m))+"; see ["+w.names.Interface()+"."+m.GoName+"]."), own)
+		comment(w.Group, wrap(m.GoName+" calls the actor's "+m.GoName+briefly(m, a.Promise(m))+" See ["+w.names.Interface()+"."+m.GoName+"]."), own)
 		call := "Call"
 		if m.OneWay {
 			call = "Send"

@@ -12,7 +12,7 @@ import (
 func promise(a *schema.Actor, m *schema.Method) string {
 	level := a.Promise(m)
 	if m.OneWay {
-		return oneWayPromise(a, level)
+		return oneWayPromise(a, m, level)
 	}
 	switch level {
 	case guarantee.AtMostOnce:
@@ -40,9 +40,9 @@ func exactlyOncePromise(a *schema.Actor, m *schema.Method) string {
 		" The handler itself may run again."
 }
 
-func oneWayPromise(a *schema.Actor, level guarantee.Level) string {
+func oneWayPromise(a *schema.Actor, m *schema.Method, level guarantee.Level) string {
 	const accepted = "A nil error means that the message was durably accepted; for a handler that calls, it is so once its own turn is committed. "
-	const failed = " After a failure the message may have been accepted; [cajun.OutcomeOf] tells what is known."
+	failed := " After a failure the message may have been accepted; [cajun.OutcomeOf] tells what is known. " + retired(m)
 	switch {
 	case level == guarantee.AtMostOnce:
 		return "Delivery: one-way, at most once. A nil error means that the message was sent, not that it arrived. " +
@@ -58,6 +58,18 @@ func oneWayPromise(a *schema.Actor, level guarantee.Level) string {
 	return "Delivery: one-way; the node decides how surely (see [cajun.WithDelivery]), at most once unless told otherwise. " +
 		"At most once, a nil error means that the message was sent, not that it arrived; above that, that it was durably accepted. " +
 		"After a failure the handler may run all the same; [cajun.OutcomeOf] tells what is known."
+}
+
+// retired says what becomes of an accepted message whose handler fails.
+func retired(m *schema.Method) string {
+	times := "[cajun.DefaultMaxAttempts] times at most"
+	switch n := m.Retry.MaxAttempts; {
+	case n == 1:
+		return "A message whose handler fails becomes a dead letter; see [cajun.Node.DeadLetters]."
+	case n > 1:
+		times = fmt.Sprintf("%d times at most", n)
+	}
+	return "A handler that fails is run again, " + times + ", before the message becomes a dead letter; see [cajun.Node.DeadLetters]."
 }
 
 // repeated says how long a call is retried.
@@ -87,15 +99,24 @@ func harmless(m *schema.Method) string {
 	return " The method changes nothing, so calling it again does no harm."
 }
 
-// briefly is the promise in a few words, or empty where the node decides.
-func briefly(level guarantee.Level) string {
-	switch level {
-	case guarantee.AtMostOnce:
-		return ", at most once"
-	case guarantee.AtLeastOnce:
-		return ", at least once"
-	case guarantee.ExactlyOnce:
-		return ", exactly once"
+// briefly is the promise to a caller of m, and what an error means.
+func briefly(m *schema.Method, level guarantee.Level) string {
+	text := map[guarantee.Level]string{
+		guarantee.Unspecified: ". After an error it may have run.",
+		guarantee.AtMostOnce:  ", at most once. After an error it has run once or not at all.",
+		guarantee.AtLeastOnce: ", at least once. After an error it may have run any number of times.",
+		guarantee.ExactlyOnce: ", exactly once. After an error it has taken effect once or not at all.",
+	}[level]
+	if m.OneWay {
+		text = map[guarantee.Level]string{
+			guarantee.Unspecified: " without waiting for it. After an error it may run all the same.",
+			guarantee.AtMostOnce:  " without waiting for it, at most once. Whatever the error, it runs once or not at all.",
+			guarantee.AtLeastOnce: " without waiting for it, at least once. After an error it may run all the same.",
+			guarantee.ExactlyOnce: " without waiting for it, exactly once. After an error it may take effect all the same.",
+		}[level]
 	}
-	return ""
+	if m.NoSideEffects {
+		text += " It changes nothing."
+	}
+	return text
 }

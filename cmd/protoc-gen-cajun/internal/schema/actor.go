@@ -32,7 +32,7 @@ func (r *reader) actor(file *protogen.File, service *protogen.Service, options *
 	a := &Actor{
 		FullName:        string(service.Desc.FullName()),
 		GoName:          service.GoName,
-		Comment:         string(service.Comments.Leading),
+		Comment:         remark(service.Comments),
 		Deprecated:      isDeprecated(service),
 		State:           r.state(in, options.GetState()),
 		Aliases:         options.GetAliases(),

@@ -41,7 +41,7 @@ func (r *reader) method(file *protogen.File, method *protogen.Method, a *Actor) 
 	m := &Method{
 		Name:          string(method.Desc.Name()),
 		GoName:        method.GoName,
-		Comment:       string(method.Comments.Leading),
+		Comment:       remark(method.Comments),
 		Deprecated:    native.GetDeprecated(),
 		Request:       r.message(method.Input),
 		Response:      r.message(method.Output),

@@ -42,7 +42,7 @@ type Actor struct {
 	FullName string
 	// GoName is the Go form of the service's name.
 	GoName string
-	// Comment is the service's leading comment.
+	// Comment is that above the service or behind its opening brace.
 	Comment string
 	// Deprecated reports whether the service or its file is.
 	Deprecated bool
@@ -65,7 +65,7 @@ type Method struct {
 	Name string
 	// GoName is the Go form of it.
 	GoName string
-	// Comment is the leading comment.
+	// Comment is that above the method or behind it.
 	Comment string
 	// Deprecated reports whether the method itself is.
 	Deprecated bool

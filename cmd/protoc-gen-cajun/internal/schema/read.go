@@ -109,6 +109,14 @@ func (r *reader) message(m *protogen.Message) Message {
 	return Message{Package: r.packages[m.GoIdent.GoImportPath], Name: m.GoIdent.GoName}
 }
 
+// remark is the comment above an element or, without one, that behind it.
+func remark(comments protogen.CommentSet) string {
+	if comments.Leading == "" {
+		return string(comments.Trailing)
+	}
+	return string(comments.Leading)
+}
+
 // header is the comment above the syntax or edition of file.
 func header(file *protogen.File) []string {
 	for _, number := range []int32{pathSyntax, pathEdition} {

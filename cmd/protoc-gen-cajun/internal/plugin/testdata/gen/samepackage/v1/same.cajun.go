@@ -18,7 +18,10 @@ const RoomKind = "golden.samepackage.v1.Room"
 
 // Room is generated with package_suffix= beside its messages.
 //
-// Implement it and host it with [HostRoom]; call it through [RoomPid].
+// Implement it and host it with [HostRoom]; call it through [RoomPid]. An
+// actor handles one call at a time. An error that a method returns goes to the
+// caller, if that waits, and puts the state back to what it was before the
+// call.
 type Room interface {
 	// Enter is the method golden.samepackage.v1.Room.Enter.
 	//
@@ -29,9 +32,11 @@ type Room interface {
 	Enter(context.Context, *EnterRequest) (*EnterResponse, error)
 }
 
-// HostRoom makes a node host Room. Each activation of an actor calls spawn for
-// a fresh instance, which keeps the loaded state that it is given: handlers
-// change that message in place, as the runtime commits it and no other.
+// HostRoom makes the node that is started with it host Room. Each activation
+// of an actor calls spawn for a fresh instance, which keeps the loaded state
+// that it is given: handlers change that message in place, as the runtime
+// commits it and no other. Where spawn fails, no handler runs, and the next
+// call tries again.
 func HostRoom[T Room](spawn func(*cajun.Self, *A) (T, error)) cajun.Option {
 	return cajun.HostWithState(roomKind, spawn,
 		cajun.Handle(room_Enter, T.Enter),
@@ -54,14 +59,15 @@ func NewRoomPid(from cajun.Caller, key string) RoomPid {
 	return RoomPid{cajun.NewPid(from, roomKind, key)}
 }
 
-// Enter calls the actor's Enter; see [Room.Enter].
+// Enter calls the actor's Enter. After an error it may have run. See
+// [Room.Enter].
 func (p RoomPid) Enter(ctx context.Context, req *EnterRequest) (*EnterResponse, error) {
 	return room_Enter.Call(ctx, p.Pid, req)
 }
 
-// UnimplementedRoom answers every method with the code unimplemented. A type
-// that embeds it satisfies [Room] before it has all methods, also when the
-// service gets new ones.
+// UnimplementedRoom answers every method with the code unimplemented, and
+// nothing is changed. A type that embeds it satisfies [Room] before it has all
+// methods, also when the service gets new ones.
 type UnimplementedRoom struct{}
 
 func (UnimplementedRoom) Enter(context.Context, *EnterRequest) (*EnterResponse, error) {
