@@ -156,7 +156,8 @@ func (Outcome) EnumDescriptor() ([]byte, []int) {
 type Actor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Full name of the message that holds the actor's durable state, for
-	// example "bank.v1.AccountState". Empty: the actor has no durable state.
+	// example "bank.v1.AccountState", in this file or one that it imports.
+	// Empty: the actor has no durable state.
 	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
 	// Delivery of the methods that declare none themselves. It does not turn a
 	// NO_SIDE_EFFECTS method into EXACTLY_ONCE: such methods are then
@@ -343,7 +344,7 @@ type Retry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Upper bound of the first pause. Unset: 10 ms.
 	InitialBackoff *durationpb.Duration `protobuf:"bytes,1,opt,name=initial_backoff,json=initialBackoff,proto3" json:"initial_backoff,omitempty"`
-	// Upper bound of every pause. Unset: 1 s.
+	// Upper bound of every pause. Unset: 1 s. At least 1 ms.
 	MaxBackoff *durationpb.Duration `protobuf:"bytes,2,opt,name=max_backoff,json=maxBackoff,proto3" json:"max_backoff,omitempty"`
 	// How many attempts there are in all. Unset: no limit but the deadline.
 	MaxAttempts   uint32 `protobuf:"varint,3,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`

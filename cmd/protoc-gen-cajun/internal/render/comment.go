@@ -41,9 +41,12 @@ func deprecated(is bool, source, own string) []string {
 // declarations that do not repeat the whole comment.
 func ownDeprecation(own string) []string {
 	var lines []string
+	before := "//"
 	for _, line := range commentLines(own) {
+		begins := before == "//"
+		before = line
 		switch {
-		case strings.HasPrefix(line, "// Deprecated: "):
+		case begins && strings.HasPrefix(line, "// Deprecated: "):
 			lines = []string{line}
 		case lines != nil && line == "//":
 			return lines
@@ -65,6 +68,10 @@ var unspeakable = strings.NewReplacer("\x00", "\uFFFD", "\uFEFF", "", "\r\n", "\
 func commentLines(text string) []string {
 	text = unspeakable.Replace(strings.ToValidUTF8(text, "\uFFFD"))
 	text = strings.TrimRight(text, " \t\n")
+	if strings.HasPrefix(text, "* ") || strings.HasPrefix(text, "*\n") {
+		// The second star of a block that begins with two.
+		text = strings.TrimPrefix(text[1:], "\n")
+	}
 	if text == "" {
 		return nil
 	}

@@ -16,6 +16,9 @@ func TestCommentsHoldNothingThatGoRefuses(t *testing.T) {
 		" +build ignore\n x\n":   {"// (+build ignore)", "// x"},
 		"\t+build ignore":        {"// (+build ignore)"},
 		" */ /* ` \u2028 \\ %d":  {"// */ /* ` \u2028 \\ %d"},
+		"* Two stars.\n On.\n":   {"// Two stars.", "// On."},
+		"*\n On its own.\n":      {"// On its own."},
+		" * An item.\n":          {"// * An item."},
 		"/ three slashes\n\n/\n": {"// / three slashes", "//", "// /"},
 	} {
 		if got := commentLines(text); !slices.Equal(got, want) {

@@ -39,8 +39,10 @@ func TestOwnDeprecationIsOneParagraph(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := ownDeprecation(" Is not Deprecated: at all.\n"); got != nil {
-		t.Errorf("a mention in a sentence gave %q", got)
+	for _, text := range []string{" Is not Deprecated: at all.\n", " The mark is\n Deprecated: and a reason.\n"} {
+		if got := ownDeprecation(text); got != nil {
+			t.Errorf("%q: a mention in a sentence gave %q", text, got)
+		}
 	}
 }
 
