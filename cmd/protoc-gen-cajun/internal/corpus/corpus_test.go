@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -79,64 +80,107 @@ var corpus = []struct {
 	{name: "platform/_hidden.proto", refused: []string{"platform/_hidden.proto:1:1: Go ignores files that begin with"}},
 }
 
+// TestCorpus takes the schemas apart over as many goroutines as there are
+// processors, each with a compiler of its own.
 func TestCorpus(t *testing.T) {
 	set := descriptors(t)
-	c, err := newCompiler()
-	if err != nil {
-		t.Fatal(err)
+	compilers := make(chan *compiler, runtime.GOMAXPROCS(0))
+	for range cap(compilers) {
+		c, err := newCompiler()
+		if err != nil {
+			t.Fatal(err)
+		}
+		compilers <- c
 	}
 	for _, test := range corpus {
 		t.Run(test.name, func(t *testing.T) {
-			files := sources(t, test.name)
-			for _, suffix := range []string{"cajun", "_actors", ""} {
-				t.Run("suffix="+suffix, func(t *testing.T) {
-					refused := test.refused
-					if suffix == "" && test.together != nil {
-						refused = test.together
-					}
-					everyParameter(t, c, set, files, suffix, test.parameter, refused)
-				})
+			t.Parallel()
+			c := <-compilers
+			defer func() { compilers <- c }()
+			s := subject{t, set, sources(t, test.name), test.parameter}
+			together := test.together
+			if together == nil {
+				together = test.refused
 			}
+			// One build serves both suffixes, whose packages are apart.
+			apart := s.everyPlace("cajun", test.refused)
+			maps.Copy(apart, s.everyPlace("_actors", test.refused))
+			s.compile(c, apart)
+			s.compile(c, s.everyPlace("", together))
 		})
 	}
 }
 
-// everyParameter generates files in every way that puts them into other places
-// or has other messages beside them.
-func everyParameter(t *testing.T, c *compiler, set *descriptorpb.FileDescriptorSet, files []string, suffix, parameter string, refused []string) {
-	req := request(set, parameter, files)
-	generated, err := actors(req, suffix)
+// subject is one schema that is being tested.
+type subject struct {
+	*testing.T
+	set       *descriptorpb.FileDescriptorSet
+	files     []string
+	parameter string
+}
+
+// everyPlace generates the actors with every parameter that says where files
+// go. It returns those at their import paths, or none if they are refused, as
+// expected.
+func (s subject) everyPlace(suffix string, refused []string) map[string]string {
+	s.Helper()
+	generate := func(parameter string) (map[string]string, error) {
+		return actors(request(s.set, s.parameter+parameter, s.files), suffix)
+	}
+	generated, err := generate("")
 	for _, text := range refused {
 		if err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("got %v, want an error with %q", err, text)
+			s.Errorf("suffix %q: got %v, want an error with %q", suffix, err, text)
 		}
 	}
 	if len(refused) > 0 {
-		return
+		return map[string]string{}
+	}
+	if err == nil {
+		err = formatted(generated)
 	}
 	if err != nil {
-		t.Fatal(err)
+		s.Fatalf("suffix %q: %v", suffix, err)
 	}
-	if err := formatted(generated); err != nil {
-		t.Error(err)
-	}
-	stripped, err := actors(request(set, parameter+",module="+module, files), suffix)
+	stripped, err := generate(",module=" + module)
 	if err == nil {
 		err = samePlaces(generated, stripped, func(name string) string { return strings.TrimPrefix(name, module+"/") })
 	}
 	if err != nil && !outside(generated) {
-		t.Error("module: ", err)
+		s.Errorf("suffix %q: module: %v", suffix, err)
 	}
-	relative, err := actors(request(set, parameter+",paths=source_relative", files), suffix)
+	relative, err := generate(",paths=source_relative")
 	if err != nil || !slices.Equal(slices.Sorted(maps.Values(generated)), slices.Sorted(maps.Values(relative))) {
-		t.Errorf("paths=source_relative changes more than the names: %v", err)
+		s.Errorf("suffix %q: paths=source_relative changes more than the names: %v", suffix, err)
 	}
-	if _, err = actors(request(set, parameter+",paths=source_relative,module="+module, files), suffix); !errors.Is(err, errIllegal) {
-		t.Errorf("paths=source_relative with module: got %v, want an error", err)
+	if _, err = generate(",paths=source_relative,module=" + module); !errors.Is(err, errIllegal) {
+		s.Errorf("suffix %q: paths=source_relative with module: got %v, want an error", suffix, err)
 	}
-	for _, level := range []string{"API_OPEN", "API_HYBRID", "API_OPAQUE"} {
-		if err := alongside(c, set, files, generated, parameter+",apilevelMcajun/v1/options.proto=API_OPEN,default_api_level="+level); err != nil {
-			t.Errorf("%s: %v", level, err)
+	return generated
+}
+
+// compile compiles generated actors with their messages, whose code has either
+// API. The hybrid one is two, of which a build tag chooses.
+func (s subject) compile(c *compiler, generated map[string]string) {
+	s.Helper()
+	if len(generated) == 0 {
+		return
+	}
+	for _, level := range []string{"API_OPEN", "API_HYBRID"} {
+		// The framework's own options have the open API.
+		parameter := s.parameter + ",apilevelMcajun/v1/options.proto=API_OPEN,default_api_level=" + level
+		all, err := messages(request(s.set, parameter, s.files))
+		if err != nil {
+			s.Fatal(err)
+		}
+		maps.Copy(all, generated)
+		for _, opaque := range []bool{false, true} {
+			if opaque && level == "API_OPEN" {
+				continue
+			}
+			if err := c.compile(all, opaque); err != nil {
+				s.Errorf("%s, opaque %t: %v", level, opaque, err)
+			}
 		}
 	}
 }
@@ -162,23 +206,6 @@ func samePlaces(from, to map[string]string, rename func(string) string) error {
 		return fmt.Errorf("got %q, want %q", slices.Sorted(maps.Keys(to)), slices.Sorted(maps.Keys(want)))
 	}
 	return nil
-}
-
-// alongside compiles generated actors with their messages.
-func alongside(c *compiler, set *descriptorpb.FileDescriptorSet, files []string, generated map[string]string, parameter string) error {
-	all, err := messages(request(set, parameter, files))
-	if err != nil {
-		return err
-	}
-	maps.Copy(all, generated)
-	hybrid := false
-	for name := range all {
-		hybrid = hybrid || strings.HasSuffix(name, "_protoopaque.pb.go")
-	}
-	if err := c.compile(all, false); err != nil || !hybrid {
-		return err
-	}
-	return c.compile(all, true)
 }
 
 // descriptors reads what refresh.sh compiled.
