@@ -98,19 +98,32 @@ func TestDescriptorsAreThoseOfTheSources(t *testing.T) {
 	}
 }
 
-func TestGolden(t *testing.T) {
-	set := descriptors(t)
-	var separate, same []string
+// golden lists the files that are generated apart from their messages, those
+// that take the names of actors of the former as aliases, and those that are
+// generated beside their messages. Each list is one run, as buf runs a plugin
+// for each folder.
+func golden(t *testing.T) (separate, later, same []string) {
+	t.Helper()
 	for _, name := range sources(t, "golden") {
-		if strings.HasPrefix(name, "golden/samepackage/") {
+		switch {
+		case strings.HasPrefix(name, "golden/samepackage/"):
 			same = append(same, name)
-		} else {
+		case strings.HasPrefix(name, "golden/upgrade/v1/"):
+			later = append(later, name)
+		default:
 			separate = append(separate, name)
 		}
 	}
+	return separate, later, same
+}
+
+func TestGolden(t *testing.T) {
+	set := descriptors(t)
+	separate, later, same := golden(t)
 	generated := make(map[string]string)
 	for _, resp := range []*pluginpb.CodeGeneratorResponse{
 		run(t, set, DefaultPackageSuffix, separate...),
+		run(t, set, DefaultPackageSuffix, later...),
 		run(t, set, "", same...),
 	} {
 		if resp.Error != nil {
@@ -223,9 +236,7 @@ func TestDeclaresFeatures(t *testing.T) {
 func TestIsDeterministicAndFormatted(t *testing.T) {
 	set := descriptors(t)
 	all := make(map[string]string)
-	files := slices.DeleteFunc(sources(t, "golden"), func(name string) bool {
-		return strings.HasPrefix(name, "golden/samepackage/")
-	})
+	files, _, _ := golden(t)
 	for _, file := range run(t, set, DefaultPackageSuffix, files...).GetFile() {
 		all[file.GetName()] = file.GetContent()
 	}
