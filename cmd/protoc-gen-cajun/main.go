@@ -25,6 +25,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"google.golang.org/protobuf/compiler/protogen"
@@ -39,6 +40,11 @@ func main() {
 	}
 	parameters := plugin.Parameters{PackageSuffix: plugin.DefaultPackageSuffix}
 	protogen.Options{ParamFunc: parameters.Set}.Run(func(gen *protogen.Plugin) error {
-		return plugin.Generate(gen, parameters.PackageSuffix)
+		if err := plugin.Generate(gen, parameters.PackageSuffix); err != nil {
+			// buf and protoc put words of their own before it, and editors look for
+			// places at the beginning of lines.
+			return fmt.Errorf("\n%w", err)
+		}
+		return nil
 	})
 }
