@@ -2,6 +2,8 @@ package schema
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -33,6 +35,9 @@ func (r *reader) state(in where, name string) *Message {
 	if kind := r.kindOf(full); kind != "" {
 		return refuse("is %s, and an actor's state is a message: write the full name of one, such as %q", kind, in.exampleState())
 	}
+	if similar := r.similar(in.file, name); similar != "" {
+		return refuse("is no message: write %q if that is meant", similar)
+	}
 	return refuse("is no message that this file can see: write the full name of a message, such as %q, and import the file that declares it", in.exampleState())
 }
 
@@ -54,6 +59,44 @@ func (r *reader) nearby(scope protoreflect.FullName, name string) (protoreflect.
 		}
 	}
 	return "", false
+}
+
+// similar finds a message that file sees and whose name is a slip of the keys
+// away, or none.
+func (r *reader) similar(file protoreflect.FileDescriptor, name string) protoreflect.FullName {
+	best, least := protoreflect.FullName(""), 1+min(2, len(name)/4)
+	for _, full := range slices.Sorted(maps.Keys(r.messages)) {
+		m := r.messages[full].Desc
+		if m.IsMapEntry() || !sees(file, m.ParentFile()) {
+			continue
+		}
+		if d := distance(name, string(full)); d < least {
+			best, least = full, d
+		}
+	}
+	return best
+}
+
+// distance is how many letters have to be put in, taken out or changed to make
+// b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // kindOf says what a name that is no message's stands for, or is empty.
