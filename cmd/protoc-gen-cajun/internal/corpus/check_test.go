@@ -83,9 +83,10 @@ func newCompiler() (*compiler, error) {
 
 // compile type-checks every package of sources, which maps the path of each
 // file, the import path of its package included, to its content. opaque is
-// whether the build tag of the opaque API is set.
-func (c *compiler) compile(sources map[string]string, opaque bool) error {
-	b := &build{compiler: c, fset: token.NewFileSet(), files: make(map[string][]*ast.File), done: make(map[string]*types.Package)}
+// whether the build tag of the opaque API is set. What is within the functions
+// of packages that hold nothing of ours is looked at only if thorough.
+func (c *compiler) compile(sources map[string]string, opaque, thorough bool) error {
+	b := &build{compiler: c, ours: make(map[string]bool), thorough: thorough, fset: token.NewFileSet(), files: make(map[string][]*ast.File), done: make(map[string]*types.Package)}
 	for name, source := range sources {
 		if strings.Contains(source, "\n//go:build !protoopaque\n") && opaque || strings.HasSuffix(name, "_protoopaque.pb.go") && !opaque {
 			continue
@@ -97,6 +98,7 @@ func (c *compiler) compile(sources map[string]string, opaque bool) error {
 		if !compiled(path.Base(name), file.Name.Name) {
 			return fmt.Errorf("%s: the go command overlooks it, on some platforms at least", name)
 		}
+		b.ours[path.Dir(name)] = b.ours[path.Dir(name)] || strings.HasSuffix(name, ".cajun.go")
 		b.files[path.Dir(name)] = append(b.files[path.Dir(name)], file)
 	}
 	for name := range b.files {
@@ -123,7 +125,10 @@ type build struct {
 	*compiler
 	fset  *token.FileSet
 	files map[string][]*ast.File
-	done  map[string]*types.Package
+	// ours are the packages with files of ours.
+	ours     map[string]bool
+	thorough bool
+	done     map[string]*types.Package
 }
 
 // Import implements types.Importer.
@@ -155,7 +160,7 @@ func (b *build) check(name string) (*types.Package, error) {
 	}
 	b.done[name] = nil
 	var problems []error
-	config := types.Config{Importer: b, Error: func(err error) { problems = append(problems, err) }}
+	config := types.Config{Importer: b, IgnoreFuncBodies: !b.ours[name] && !b.thorough, Error: func(err error) { problems = append(problems, err) }}
 	pkg, _ = config.Check(name, b.fset, b.files[name], nil)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("package %s: %w", name, errors.Join(problems[:min(len(problems), 5)]...))
