@@ -70,7 +70,7 @@ func (p protected) without(t *testing.T, etcd string) {
 	c := p.cluster(t, etcd, p.protection)
 	says := regexp.MustCompile(p.says)
 	for round := range rounds {
-		found := p.round(c, fmt.Sprint("round-", round), 2*time.Second)
+		found := p.round(c, fmt.Sprint("round-", round), time.Second)
 		if i := slices.IndexFunc(found, says.MatchString); i >= 0 {
 			t.Logf("found in round %d: %s", round, found[i])
 			return
