@@ -25,6 +25,9 @@ type transfer struct {
 	self  *cajun.Self
 	order uint64
 	state *bankv1.TransferState
+	// account finds an account. A Pid is one way to have what the interface asks
+	// for, and a test has another.
+	account func(key string) bankv1cajun.Account
 }
 
 var _ bankv1cajun.Transfer = (*transfer)(nil)
@@ -34,7 +37,8 @@ func newTransfer(self *cajun.Self, state *bankv1.TransferState) (*transfer, erro
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Sprintf("a transfer's key is its number: %v", err))
 	}
-	return &transfer{self: self, order: order, state: state}, nil
+	account := func(key string) bankv1cajun.Account { return bankv1cajun.NewAccountPid(self, key) }
+	return &transfer{self: self, order: order, state: state, account: account}, nil
 }
 
 // Execute takes the money out of one account and puts it into the other. Both
@@ -56,7 +60,7 @@ func (t *transfer) Execute(ctx context.Context, req *bankv1.ExecuteRequest) (*ba
 // move says what has become of the money. When it cannot tell, its error makes
 // the runtime run the turn again.
 func (t *transfer) move(ctx context.Context) (bankv1.Outcome, error) {
-	from, to := bankv1cajun.NewAccountPid(t.self, t.state.From), bankv1cajun.NewAccountPid(t.self, t.state.To)
+	from, to := t.account(t.state.From), t.account(t.state.To)
 	debit, err := from.Debit(ctx, &bankv1.DebitRequest{Order: t.order, Cents: t.state.Cents})
 	switch {
 	case err != nil:
