@@ -166,7 +166,7 @@ func (c *chains) repeatKeyed() {
 		}
 		first, h := c.replies[id], &hand{c: c, from: c.client, marks: c.told}
 		var err error
-		for range 60 { // it may run for the first time, and wait for others
+		for range 300 { // it may run for the first time, and wait for others in a circle
 			ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
 			err = h.call(ctx, p.task)
 			cancel()
