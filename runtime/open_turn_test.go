@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -386,21 +387,22 @@ func TestRefusedAfterItHappened(t *testing.T) {
 // TestRefusedForGood: a turn that was ended by a crash after its first call, and
 // whose second one nobody can take any more, has an end.
 func TestRefusedForGood(t *testing.T) {
-	refuse := false
+	var made sync.Map // by caller
 	sometimes := cajun.WithOutbound(func(next cajun.Invoker) cajun.Invoker {
 		return func(ctx context.Context, call cajun.Call, req proto.Message) (proto.Message, error) {
-			if r, ok := req.(*probev1.AddRequest); ok && r.GetScript() == "forbidden" && refuse {
-				return nil, connect.NewError(connect.CodePermissionDenied, "not allowed")
+			if r, ok := req.(*probev1.AddRequest); ok && r.GetScript() == "forbidden" {
+				if _, again := made.LoadOrStore(call.Peer, true); again {
+					return nil, connect.NewError(connect.CodePermissionDenied, "not allowed")
+				}
 			}
 			return next(ctx, call, req)
 		}
 	})
 	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
-		refuse = false
 		a, b := w.counterOn(0, owner, "a"), w.counterOn(0, 1, "b")
 		w.on("chain", func(ctx context.Context, self *cajun.Self) error {
 			_, err := counterFrom(self, key(b)).AddOnce(ctx, &probev1.AddRequest{Amount: 1, Script: "forbidden"})
-			if refuse = true; w.runsOf(key(a)) == 1 {
+			if w.runsOf(key(a)) == 1 {
 				panic("rehearsed")
 			}
 			return err
