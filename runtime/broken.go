@@ -50,11 +50,11 @@ func (a *activation) noteBroken(c *call, f *failure) {
 // brokenAnswer returns the answer to a call that has been run often enough, or
 // nil.
 func (a *activation) brokenAnswer(c *call) *failure {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.broken) == 0 || !c.nested {
+	if !c.nested {
 		return nil
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	b := a.broken[c.brokenID()]
 	if b.runs < maxBroken {
 		return nil

@@ -397,8 +397,12 @@ func forwardTrace(from, to map[string]string) map[string]string {
 }
 
 // progress tells which of the caller's calls to the actor will not come again:
-// those below the watermark that are not open.
+// those below the watermark that are not open. It is 0 for calls of which the
+// actor remembers nothing.
 func (o *outgoing) progress() (watermark uint64, open []uint64) {
+	if o.level != guarantee.ExactlyOnce && o.errand.Task != link.TaskDeliver {
+		return 0, nil
+	}
 	if o.turns != nil {
 		return o.turns.progress()
 	}

@@ -27,9 +27,7 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 		return nil, fail
 	}
 	c.turn.deadline = o.deadline
-	if o.level == guarantee.ExactlyOnce || o.errand.Task == link.TaskDeliver {
-		c.watermark, c.open = o.progress()
-	}
+	c.watermark, c.open = o.progress()
 	if o.isOneWay() {
 		return nil, s.deliver(o.key, c)
 	}

@@ -128,12 +128,10 @@ func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, ep
 	if o.id.Session == n.ID() {
 		frame.Call.Session = "" // the receiver knows who sends
 	}
-	if o.level == guarantee.ExactlyOnce || o.errand.Task == link.TaskDeliver {
-		var open []uint64
-		frame.Watermark, open = o.progress()
-		for _, s := range open {
-			frame.OpenBelow = append(frame.OpenBelow, frame.Watermark-s)
-		}
+	watermark, open := o.progress()
+	frame.Watermark = watermark
+	for _, s := range open {
+		frame.OpenBelow = append(frame.OpenBelow, watermark-s)
 	}
 	for k, v := range o.headers {
 		frame.Headers = append(frame.Headers, link.Header{Key: k, Value: v})
