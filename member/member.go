@@ -29,7 +29,7 @@ type Member struct {
 	// may be empty.
 	Address, Gateway string
 	// Kinds maps the identity of each kind that the node can run to the
-	// methods that it knows of that kind.
+	// methods that it knows of that kind, in the order of strings.
 	Kinds map[string][]string
 	// Version is the framework's version on that node.
 	Version string
@@ -53,6 +53,17 @@ type Member struct {
 func (m Member) Hosts(kind string) bool {
 	_, ok := m.Kinds[kind]
 	return ok
+}
+
+// Knows reports whether the node can run this method of the kind. Of a kind that
+// the record does not have, nothing is known, and what the node says counts.
+func (m Member) Knows(kind, method string) bool {
+	methods, ok := m.Kinds[kind]
+	if !ok {
+		return true
+	}
+	_, found := slices.BinarySearch(methods, method)
+	return found
 }
 
 // Encode returns the stored form of m, without its revisions and lease, which

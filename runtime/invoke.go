@@ -271,7 +271,7 @@ func (n *Node) prepare(ctx context.Context, o *outgoing, req proto.Message) *fai
 	if fail := checkKeyField(spec, key, req); fail != nil {
 		return fail
 	}
-	kind, ok := n.table.Kind(spec.kind.Name)
+	kind, ok := n.kind(spec.kind)
 	if !ok {
 		return refuse(connect.CodeNotFound, "no node of cluster %q has ever hosted the kind %s: start one with its Host option", n.config.cluster, spec.kind.Name)
 	}

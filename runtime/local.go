@@ -17,6 +17,9 @@ import (
 func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.Message) (proto.Message, *failure) {
 	m, fail := s.host.methodFor(o.spec.kind.Name, o.spec.name, o.spec.oneWay, o.errand.Task)
 	if fail != nil {
+		if s.host.methods[o.spec.name] == nil {
+			fail = n.lacking(o, n.Name())
+		}
 		return nil, fail
 	}
 	if size := o.size(req); size > n.config.maxMessage {

@@ -132,7 +132,7 @@ func TestRefusalsWhereverTheActorLives(t *testing.T) {
 		newer := &cajun.Kind{Name: probev1cajun.EchoKind, Shards: 64}
 		m := cajun.NewMethod[*probev1.EchoRequest, *probev1.EchoReply](newer, "Sing", cajun.MethodOptions{})
 		_, err = m.Call(ctx, pid.Pid, &probev1.EchoRequest{})
-		wantRefusal(t, err, connect.CodeUnimplemented, "Sing", "older or newer version")
+		wantRefusal(t, err, connect.CodeUnimplemented, "Sing", "another generation")
 		if ran := len(w.calls()) - before; ran != 0 {
 			t.Errorf("%d refused calls ran", ran)
 		}

@@ -3,6 +3,7 @@ package cajun
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -151,6 +152,15 @@ func (n *Node) route(o *outgoing) (route, *failure) {
 // host the kind take turns.
 func (n *Node) claimant(o *outgoing) (route, *failure) {
 	order := n.manager.Turns(o.identity, o.shard)
+	able := slices.DeleteFunc(slices.Clone(order), func(session string) bool {
+		m, alive := n.view.Get(session)
+		return alive && !o.able(m)
+	})
+	if len(able) == 0 && len(order) > 0 {
+		m, _ := n.view.Get(order[0])
+		return route{}, n.lacking(o, m.Name)
+	}
+	order = able
 	if len(order) == 0 {
 		f := refuse(connect.CodeUnavailable, "no live node of cluster %q hosts %s: start one with its Host option, or wait until one is back", n.config.cluster, o.spec.kind.Name)
 		f.retryable = o.level >= guarantee.AtLeastOnce
@@ -174,6 +184,8 @@ func (n *Node) attempt(ctx context.Context, o *outgoing, req proto.Message) (pro
 		return n.callLocal(ctx, o, r.local, req)
 	case r.hold:
 		return nil, n.hold(ctx, o)
+	case !o.able(r.to):
+		return nil, n.lacking(o, r.to.Name)
 	case r.claim && r.to.Session == n.ID():
 		return nil, n.claimHere(ctx, o)
 	case r.claim:

@@ -54,7 +54,7 @@ func (o *outgoing) store(turn *turnContext, req proto.Message) *failure {
 // message is what is stored of a call on its way.
 func (o *outgoing) message(turn *turnContext, req proto.Message) (*statev1.Message, *failure) {
 	m := &statev1.Message{
-		Kind: o.spec.kind.Name, Key: o.key, Method: o.spec.name, Level: uint32(o.level), Task: uint32(o.errand.Task), Headers: maps.Clone(o.headers),
+		Kind: o.identity, Key: o.key, Method: o.spec.name, Level: uint32(o.level), Task: uint32(o.errand.Task), Headers: maps.Clone(o.headers),
 		Hops: turn.call.hops + 1, MaxAttempts: uint32(o.spec.opts.Retry.MaxAttempts), TimeoutNanos: int64(o.spec.opts.Timeout),
 	}
 	if o.errand.Task == link.TaskAccept {

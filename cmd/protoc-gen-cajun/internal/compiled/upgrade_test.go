@@ -97,17 +97,14 @@ func TestRollingUpgrade(t *testing.T) {
 			return err
 		})
 	}
+	for i := range clients {
+		call(clients+i, func(key string) error {
+			_, err := upgradev1cajun.NewLedgerPid(from, key).Add(ctx, &upgradev1.AddRequest{Amount: 1})
+			return err
+		})
+	}
 	for i := range nodes {
 		cluster.Add(hostNew())
-		if i == 0 {
-			// The cluster has learned the new name.
-			for i := range clients {
-				call(clients+i, func(key string) error {
-					_, err := upgradev1cajun.NewLedgerPid(from, key).Add(ctx, &upgradev1.AddRequest{Amount: 1})
-					return err
-				})
-			}
-		}
 		retire(ctx, t, cluster, i)
 	}
 	halt()
@@ -158,7 +155,7 @@ func TestRollback(t *testing.T) {
 	take(hostOld())
 	add(3, 0) // the old generation tells of no notes,
 	_, err := pid().Audit(ctx, new(upgradev1.AuditRequest))
-	const want = "without a method Audit: it runs an older or newer version of the service"
+	const want = "knows the method Audit of golden.upgrade.v1.Ledger: they run another generation of the service"
 	if connect.CodeOf(err) != connect.CodeUnimplemented || cajun.OutcomeOf(err) != guarantee.NotExecuted || !strings.Contains(err.Error(), want) {
 		t.Fatalf("a method that the node does not have: got %v, want %q", err, want)
 	}
