@@ -54,7 +54,7 @@ func (g generator) data() []byte {
 func (g generator) flag() bool { return g.IntN(2) == 0 }
 
 func (g generator) frame() link.Frame {
-	switch g.IntN(3) {
+	switch g.IntN(4) {
 	case 0:
 		r := &link.Request{
 			ID: g.number(), Kind: g.text(), Key: g.text(), Method: g.text(),
@@ -63,6 +63,7 @@ func (g generator) frame() link.Frame {
 			OneWay: g.flag(), Repeat: g.flag(),
 			Call:      guarantee.CallID{Session: g.text(), Sequence: g.number(), Part: g.number(), Key: g.text()},
 			Watermark: g.number(), Timeout: time.Duration(g.number()), Payload: g.data(), Hops: uint32(g.number()),
+			Stream: g.flag(), StreamTimeout: time.Duration(g.number()),
 		}
 		if g.flag() {
 			r.Errand = &link.Errand{Task: link.Task(g.IntN(8)), Name: g.text(), After: time.Duration(g.number()), Every: time.Duration(g.number()), Sequence: g.number()}
@@ -81,7 +82,7 @@ func (g generator) frame() link.Frame {
 		r := &link.Response{
 			ID: g.number(), Code: uint32(g.number()), Message: g.text(),
 			Outcome:   guarantee.Outcome(g.IntN(4)),
-			Retryable: g.flag(), InternalText: g.flag(), Payload: g.data(),
+			Retryable: g.flag(), InternalText: g.flag(), Payload: g.data(), Part: g.number(), Last: g.flag(), Probe: g.number(),
 		}
 		for range g.IntN(4) {
 			r.Details = append(r.Details, link.Detail{Type: g.text(), Value: g.data()})
@@ -90,6 +91,8 @@ func (g generator) frame() link.Frame {
 			r.Redirect = &link.Redirect{Owner: g.text(), Epoch: g.number(), Target: g.text()}
 		}
 		return link.Frame{Response: r}
+	case 2:
+		return link.Frame{Progress: &link.Progress{ID: g.number(), Received: g.number(), Consumed: g.number(), Probe: g.number()}}
 	}
 	return link.Frame{Cancel: &link.Cancel{ID: g.number()}}
 }
@@ -106,6 +109,7 @@ func toProto(f link.Frame) *linkv1.Frame {
 			CallSequence: r.Call.Sequence, CallKey: r.Call.Key, Watermark: r.Watermark,
 			TimeoutNanos: int64(r.Timeout), Chain: r.Chain, Payload: r.Payload, Repeat: r.Repeat,
 			CallPart: r.Call.Part, Hops: r.Hops, OpenBelow: r.OpenBelow,
+			Stream: r.Stream, StreamTimeoutNanos: int64(r.StreamTimeout),
 		}
 		if e := r.Errand; e != nil {
 			m.Errand = &linkv1.Errand{Task: linkv1.Errand_Task(e.Task), Name: e.Name, AfterNanos: int64(e.After), EveryNanos: int64(e.Every), Sequence: e.Sequence}
@@ -118,7 +122,7 @@ func toProto(f link.Frame) *linkv1.Frame {
 		r := f.Response
 		m := &linkv1.Response{
 			Id: r.ID, Code: r.Code, Message: r.Message, Payload: r.Payload,
-			Retryable: r.Retryable, InternalText: r.InternalText,
+			Retryable: r.Retryable, InternalText: r.InternalText, Part: r.Part, Last: r.Last, Probe: r.Probe,
 		}
 		numbers := map[guarantee.Outcome]uint32{
 			guarantee.MaybeExecuted: 1, guarantee.NotExecuted: 2,
@@ -136,6 +140,9 @@ func toProto(f link.Frame) *linkv1.Frame {
 			}
 		}
 		return &linkv1.Frame{Body: &linkv1.Frame_Response{Response: m}}
+	case f.Progress != nil:
+		p := f.Progress
+		return &linkv1.Frame{Body: &linkv1.Frame_Progress{Progress: &linkv1.Progress{Id: p.ID, Received: p.Received, Consumed: p.Consumed, Probe: p.Probe}}}
 	case f.Cancel != nil:
 		return &linkv1.Frame{Body: &linkv1.Frame_Cancel{Cancel: &linkv1.Cancel{Id: f.Cancel.ID}}}
 	}
@@ -221,13 +228,16 @@ func TestCodecKnowsEveryField(t *testing.T) {
 		Call:      guarantee.CallID{Session: "s", Sequence: 1, Part: 1, Key: "k"},
 		Watermark: 1, OpenBelow: []uint64{1}, Timeout: 1, Chain: []string{"c"}, Headers: []link.Header{{Key: "a", Value: "b"}},
 		Payload: []byte{1}, Hops: 1, Errand: &link.Errand{Task: 1, Name: "n", After: 1, Every: 1, Sequence: 1},
+		Stream: true, StreamTimeout: 1,
 	}}
 	response := link.Frame{Response: &link.Response{
 		ID: 1, Code: 1, Message: "m", Details: []link.Detail{{Type: "t", Value: []byte{1}}},
 		Outcome: guarantee.Answered, Retryable: true, InternalText: true,
 		Redirect: &link.Redirect{Owner: "o", Epoch: 1, Target: "t"}, Payload: []byte{1},
+		Part: 1, Last: true, Probe: 1,
 	}}
-	for _, f := range []link.Frame{request, response, {Cancel: &link.Cancel{ID: 1}}} {
+	progress := link.Frame{Progress: &link.Progress{ID: 1, Received: 1, Consumed: 1, Probe: 1}}
+	for _, f := range []link.Frame{request, response, progress, {Cancel: &link.Cancel{ID: 1}}} {
 		var m linkv1.Frame
 		if err := proto.Unmarshal(link.AppendFrame(nil, &f), &m); err != nil {
 			t.Fatal(err)
@@ -237,6 +247,8 @@ func TestCodecKnowsEveryField(t *testing.T) {
 			body = m.GetResponse()
 		} else if f.Cancel != nil {
 			body = m.GetCancel()
+		} else if f.Progress != nil {
+			body = m.GetProgress()
 		}
 		declared := body.ProtoReflect().Descriptor().Fields()
 		for i := range declared.Len() {

@@ -22,6 +22,7 @@ type Decoder struct {
 	errand     Errand
 	redirect   Redirect
 	cancel     Cancel
+	progress   Progress
 }
 
 // NewDecoder returns a Decoder that refuses payloads of more than maxMessage
@@ -53,6 +54,9 @@ func (d *Decoder) Frame(b []byte) (Frame, error) {
 		case frameCancel:
 			d.readCancel(&in, in.bytes())
 			frame.Cancel = &d.cancel
+		case frameProgress:
+			d.readProgress(&in, in.bytes())
+			frame.Progress = &d.progress
 		default:
 			in.skip()
 			continue
@@ -136,6 +140,10 @@ func (d *Decoder) readRequest(parent *fields, b []byte) {
 			d.readErrand(&in, r)
 		case requestOpenBelow:
 			r.OpenBelow = in.packed(r.OpenBelow, "open sequences", MaxOpen)
+		case requestStream:
+			r.Stream = in.bool()
+		case requestStreamTime:
+			r.StreamTimeout = time.Duration(in.uint64())
 		default:
 			in.skip()
 		}
@@ -175,6 +183,12 @@ func (d *Decoder) readResponse(parent *fields, b []byte) {
 			r.Retryable = in.bool()
 		case responseInternalText:
 			r.InternalText = in.bool()
+		case responsePart:
+			r.Part = in.uint64()
+		case responseLast:
+			r.Last = in.bool()
+		case responseProbe:
+			r.Probe = in.uint64()
 		default:
 			in.skip()
 		}
@@ -191,6 +205,27 @@ func (d *Decoder) readCancel(parent *fields, b []byte) {
 		if in.num == cancelID {
 			d.cancel.ID = in.uint64()
 		} else {
+			in.skip()
+		}
+	}
+	parent.err = in.err
+}
+
+func (d *Decoder) readProgress(parent *fields, b []byte) {
+	p := &d.progress
+	*p = Progress{}
+	in := fields{rest: b, err: parent.err}
+	for in.next() {
+		switch in.num {
+		case progressID:
+			p.ID = in.uint64()
+		case progressReceived:
+			p.Received = in.uint64()
+		case progressConsumed:
+			p.Consumed = in.uint64()
+		case progressProbe:
+			p.Probe = in.uint64()
+		default:
 			in.skip()
 		}
 	}

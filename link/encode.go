@@ -16,6 +16,7 @@ const (
 	frameRequest  protowire.Number = 1
 	frameResponse protowire.Number = 2
 	frameCancel   protowire.Number = 3
+	frameProgress protowire.Number = 4
 
 	requestID           protowire.Number = 1
 	requestKind         protowire.Number = 2
@@ -38,6 +39,8 @@ const (
 	requestHops         protowire.Number = 19
 	requestErrand       protowire.Number = 20
 	requestOpenBelow    protowire.Number = 21
+	requestStream       protowire.Number = 22
+	requestStreamTime   protowire.Number = 23
 
 	errandTask     protowire.Number = 1
 	errandName     protowire.Number = 2
@@ -54,12 +57,20 @@ const (
 	responseRedirect     protowire.Number = 7
 	responseRetryable    protowire.Number = 8
 	responseInternalText protowire.Number = 9
+	responsePart         protowire.Number = 11
+	responseLast         protowire.Number = 12
+	responseProbe        protowire.Number = 13
 
 	redirectOwner  protowire.Number = 1
 	redirectEpoch  protowire.Number = 2
 	redirectTarget protowire.Number = 3
 
 	cancelID protowire.Number = 1
+
+	progressID       protowire.Number = 1
+	progressReceived protowire.Number = 2
+	progressConsumed protowire.Number = 3
+	progressProbe    protowire.Number = 4
 
 	headerKey   protowire.Number = 1
 	headerValue protowire.Number = 2
@@ -101,6 +112,8 @@ func (f *Frame) body() (protowire.Number, int) {
 		return frameResponse, f.Response.size()
 	case f.Cancel != nil:
 		return frameCancel, sizeUint(cancelID, f.Cancel.ID)
+	case f.Progress != nil:
+		return frameProgress, f.Progress.size()
 	}
 	return 0, 0
 }
@@ -123,6 +136,8 @@ func appendBody(b []byte, f *Frame, num protowire.Number, size int) []byte {
 		return f.Request.append(b)
 	case frameResponse:
 		return f.Response.append(b)
+	case frameProgress:
+		return f.Progress.append(b)
 	}
 	return appendUint(b, cancelID, f.Cancel.ID)
 }
@@ -144,7 +159,9 @@ func (r *Request) size() int {
 		sizeBytes(requestPayload, r.Payload) +
 		sizeBool(requestRepeat, r.Repeat) +
 		sizeUint(requestCallPart, r.Call.Part) +
-		sizeUint(requestHops, uint64(r.Hops))
+		sizeUint(requestHops, uint64(r.Hops)) +
+		sizeBool(requestStream, r.Stream) +
+		sizeUint(requestStreamTime, uint64(r.StreamTimeout))
 	if r.Errand != nil {
 		n += protowire.SizeTag(requestErrand) + protowire.SizeBytes(r.Errand.size())
 	}
@@ -205,7 +222,8 @@ func (r *Request) append(b []byte) []byte {
 			b = protowire.AppendVarint(b, v)
 		}
 	}
-	return b
+	b = appendBool(b, requestStream, r.Stream)
+	return appendUint(b, requestStreamTime, uint64(r.StreamTimeout))
 }
 
 // sizePacked is the size of packed numbers.
@@ -231,7 +249,10 @@ func (r *Response) size() int {
 		sizeUint(responseOutcome, r.wireOutcome()) +
 		sizeBytes(responsePayload, r.Payload) +
 		sizeBool(responseRetryable, r.Retryable) +
-		sizeBool(responseInternalText, r.InternalText)
+		sizeBool(responseInternalText, r.InternalText) +
+		sizeUint(responsePart, r.Part) +
+		sizeBool(responseLast, r.Last) +
+		sizeUint(responseProbe, r.Probe)
 	for i := range r.Details {
 		n += protowire.SizeTag(responseDetails) + protowire.SizeBytes(r.Details[i].size())
 	}
@@ -262,7 +283,21 @@ func (r *Response) append(b []byte) []byte {
 		b = appendString(b, redirectTarget, r.Redirect.Target)
 	}
 	b = appendBool(b, responseRetryable, r.Retryable)
-	return appendBool(b, responseInternalText, r.InternalText)
+	b = appendBool(b, responseInternalText, r.InternalText)
+	b = appendUint(b, responsePart, r.Part)
+	b = appendBool(b, responseLast, r.Last)
+	return appendUint(b, responseProbe, r.Probe)
+}
+
+func (p *Progress) size() int {
+	return sizeUint(progressID, p.ID) + sizeUint(progressReceived, p.Received) + sizeUint(progressConsumed, p.Consumed) + sizeUint(progressProbe, p.Probe)
+}
+
+func (p *Progress) append(b []byte) []byte {
+	b = appendUint(b, progressID, p.ID)
+	b = appendUint(b, progressReceived, p.Received)
+	b = appendUint(b, progressConsumed, p.Consumed)
+	return appendUint(b, progressProbe, p.Probe)
 }
 
 // wireOutcome is the outcome as cajun.v1.Outcome counts, where 0 says nothing.

@@ -39,17 +39,23 @@ func (f *Frame) Check(maxMessage int) error {
 	if maxMessage <= 0 {
 		maxMessage = DefaultMaxMessage
 	}
+	bodies := 0
+	for _, set := range [...]bool{f.Request != nil, f.Response != nil, f.Cancel != nil, f.Progress != nil} {
+		if set {
+			bodies++
+		}
+	}
 	switch {
+	case bodies != 1:
+		return fmt.Errorf("%w: exactly one of request, response, cancel and progress must be set", ErrMalformed)
 	case f.Number != nil && f.Request == nil:
 		return fmt.Errorf("%w: only requests are numbered", ErrMalformed)
-	case f.Request != nil && f.Response == nil && f.Cancel == nil:
+	case f.Request != nil:
 		return f.Request.check(maxMessage)
-	case f.Response != nil && f.Request == nil && f.Cancel == nil:
+	case f.Response != nil:
 		return f.Response.check(maxMessage)
-	case f.Cancel != nil && f.Request == nil && f.Response == nil:
-		return nil
 	}
-	return fmt.Errorf("%w: exactly one of request, response and cancel must be set", ErrMalformed)
+	return nil
 }
 
 func (r *Request) check(maxMessage int) error {

@@ -108,11 +108,13 @@ type Receiver interface {
 	PeerDown(session string, err error)
 }
 
-// A Frame is one message: exactly one of Request, Response and Cancel is set.
+// A Frame is one message: exactly one of Request, Response, Cancel and Progress is
+// set.
 type Frame struct {
 	Request  *Request
 	Response *Response
 	Cancel   *Cancel
+	Progress *Progress
 	// Number, when set, gives a Request that is sent its ID. Send calls it once
 	// if it is going to return nil, and not at all otherwise, at the moment at
 	// which the frame's place among those to the peer is settled; so IDs arrive
@@ -159,6 +161,10 @@ type Request struct {
 	// Errand is set when the owner is to do something else than to run the
 	// method for a waiting caller.
 	Errand *Errand
+	// Stream says that the call opens a stream, and StreamTimeout is what remains
+	// of the time for all of it; 0 is no limit.
+	Stream        bool
+	StreamTimeout time.Duration
 }
 
 // Errand is a request to an actor's owner about durable messages.
@@ -205,6 +211,12 @@ type Response struct {
 	// Redirect is set when the receiver does not own the shard.
 	Redirect *Redirect
 	Payload  []byte
+	// Part is the place of this response among those to a request for a stream,
+	// from 1, and Last says that it is the last one. With a Probe it is no part but
+	// asks for the receiver's progress.
+	Part  uint64
+	Last  bool
+	Probe uint64
 }
 
 // Redirect is what a node knows of a shard that it does not own.
@@ -216,6 +228,11 @@ type Redirect struct {
 
 // Cancel says that nobody waits for the request with this ID any more.
 type Cancel struct{ ID uint64 }
+
+// Progress says how far the receiver of the stream that the request with this ID
+// has opened is: which parts have arrived, and which ones its reader has taken.
+// Probe is that of the response that it answers, if it does.
+type Progress struct{ ID, Received, Consumed, Probe uint64 }
 
 // Header is one key and value that a caller sets for one hop.
 type Header struct{ Key, Value string }

@@ -42,6 +42,8 @@ type activation struct {
 	current   *call
 	attention attention
 	broken    map[brokenID]broken
+	// feeds are the streams of the actor that are open.
+	feeds map[*feed]struct{}
 
 	// The instance: nil while the actor is not active. Only the running
 	// goroutine touches these.
@@ -345,7 +347,7 @@ func (a *activation) requestPassivation() {
 func (a *activation) passivateIfIdle(before int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.running && !a.removed && a.used <= before {
+	if !a.running && !a.removed && a.used <= before && len(a.feeds) == 0 {
 		a.passivate = true
 		a.wake()
 	}

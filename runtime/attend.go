@@ -235,7 +235,7 @@ func (a *activation) ownCall(o own, m *statev1.Message, trouble *statev1.Trouble
 	}
 	c.turn.deadline = time.Now().Add(timeout)
 	var fail *failure
-	if c.method, fail = h.methodFor(h.kind.Name, m.GetMethod(), true, link.TaskDeliver); fail == nil {
+	if c.method, fail = h.methodFor(h.kind.Name, m.GetMethod(), shapeOneWay, link.TaskDeliver); fail == nil {
 		c.req = c.method.newRequest()
 		if err := proto.Unmarshal(m.GetPayload(), c.req); err != nil {
 			fail = refuse(connect.CodeInvalidArgument, "the stored request of %s cannot be read: %v", m.GetMethod(), err)

@@ -184,6 +184,7 @@ func (n *Node) partWith(left map[string]time.Time) (waiting bool) {
 	n.peersMu.Unlock()
 	for _, p := range gone {
 		p.fail("the actor's node left the cluster before it answered")
+		p.end("the actor's node has left the cluster: open the stream again")
 	}
 	return waiting
 }

@@ -150,6 +150,7 @@ func TestClusterPartition(t *testing.T) {
 			_, err := probev1cajun.NewCounterPid(c.Node(through), key).Add(cajun.Deliver(ctx, level), &probev1.AddRequest{Amount: 1})
 			return err
 		}
+		synctest.Wait() // node 2 knows the owner, and the links have settled
 		before, _ := c.Node(2).Cluster().Owner(probev1cajun.NewCounterPid(c.Node(2), key))
 		c.Partition(0, 1)
 		crossing := make(chan error, 1)

@@ -92,6 +92,11 @@ type outgoing struct {
 	// the call, and refusal is why it is not known whether that had an effect.
 	rerun   bool
 	refusal *failure
+	// reading is the context of who opens a stream, reader where it is read, and
+	// streamDeadline the end of that context's time.
+	reading        context.Context
+	reader         *reader
+	streamDeadline time.Time
 	// carried says that the call got past the interceptors, and authored is the
 	// error that they were told then.
 	carried  bool
@@ -134,6 +139,11 @@ func invokeErrand(ctx context.Context, p Pid, spec *methodSpec, req proto.Messag
 	o := n.calls.Get().(*outgoing)
 	defer n.recycle(o)
 	o.spec, o.key, o.errand = spec, p.key, errand
+	return n.call(ctx, o, req)
+}
+
+// call makes the call that o describes.
+func (n *Node) call(ctx context.Context, o *outgoing, req proto.Message) (proto.Message, error) {
 	if fail := n.prepare(ctx, o, req); fail != nil {
 		o.notMade(ctx, fail)
 		return nil, fail.err()
@@ -177,6 +187,12 @@ func (n *Node) dispatch(ctx context.Context, o *outgoing, req proto.Message) (pr
 		o.carried = true
 		return nil, o.store(turnFrom(ctx), req)
 	}
+	if o.spec.streams {
+		if o.reader != nil {
+			o.reader.close() // of an earlier call by an interceptor
+		}
+		o.reader = newReader(o.reading, n, o.spec)
+	}
 	reply, fail := n.carry(ctx, o, req)
 	o.unsettled = fail != nil && o.effects != nil && !o.settles(fail)
 	return reply, fail
@@ -213,7 +229,7 @@ func (n *Node) intercept(ctx context.Context, o *outgoing, req proto.Message) (p
 		return nil, f.err()
 	case err != nil:
 		return nil, err
-	case !o.spec.oneWay && (reply == nil || reply.ProtoReflect().Type() != o.spec.reply()):
+	case o.spec.replies() && (reply == nil || reply.ProtoReflect().Type() != o.spec.reply()):
 		f := refuse(connect.CodeInternal, "an outbound interceptor returned no reply of %s: return what next returned, or an error", o.spec.path())
 		f.outcome = guarantee.MaybeExecuted
 		return nil, f.err()
@@ -282,6 +298,8 @@ func (n *Node) prepare(ctx context.Context, o *outgoing, req proto.Message) *fai
 		o.safetyNet = spec.opts.Timeout == 0 && !n.config.callTimeoutSet
 		o.timeout = cmp.Or(spec.opts.Timeout, n.config.callTimeout)
 		o.deadline, o.ownDeadline = time.Now().Add(o.timeout), true
+	} else if o.spec.streams {
+		o.streamDeadline = o.deadline
 	}
 	options := callOptionsFrom(ctx)
 	if o.headers = options.headers; len(o.headers) > 0 {
@@ -321,6 +339,8 @@ func (o *outgoing) promise(n *Node, options callOptions) *failure {
 	}
 	o.level = max(o.spec.declared(n.config.delivery), asked)
 	switch {
+	case o.level > guarantee.AtMostOnce && o.spec.streams:
+		return refuse(connect.CodeInvalidArgument, "%s gives a stream, which is AT_MOST_ONCE: open it without Deliver and Idempotent, and again when it ends early", o.spec.path())
 	case o.level == guarantee.ExactlyOnce && o.spec.opts.NoSideEffects:
 		return refuse(connect.CodeInvalidArgument, "%s has no side effects, so there is nothing that EXACTLY_ONCE could protect: call it AT_LEAST_ONCE", o.spec.path())
 	case o.level > guarantee.AtMostOnce && o.spec.oneWay && o.errand.Task == link.TaskCall:

@@ -15,7 +15,7 @@ import (
 // copied unless the method is immutable, so that an actor behaves the same
 // wherever it lives.
 func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.Message) (proto.Message, *failure) {
-	m, fail := s.host.methodFor(o.spec.kind.Name, o.spec.name, o.spec.oneWay, o.errand.Task)
+	m, fail := s.host.methodFor(o.spec.kind.Name, o.spec.name, o.spec.shape(), o.errand.Task)
 	if fail != nil {
 		if s.host.methods[o.spec.name] == nil {
 			fail = n.lacking(o, n.Name())
@@ -30,12 +30,13 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 		return nil, fail
 	}
 	c.turn.deadline = o.deadline
+	c.reader, c.streamDeadline = o.reader, o.streamDeadline
 	c.watermark, c.open = o.progress()
 	if o.isOneWay() {
 		return nil, s.deliver(o.key, c)
 	}
-	if ctx.Done() != nil && o.until.IsZero() {
-		c.turn.caller = ctx
+	if ctx.Done() != nil && o.until.IsZero() && !o.spec.streams {
+		c.turn.caller = ctx // a reader watches it itself
 	}
 	w := n.waiters.Get().(*waiter)
 	c.waiter = w
@@ -78,7 +79,7 @@ func (c *call) takeRequest(o *outgoing, req proto.Message) *failure {
 	if o.errand.Task > link.TaskSchedule {
 		return nil // nothing is said to the actor itself
 	}
-	if spec != o.spec && !spec.oneWay && spec.reply() != o.spec.reply() {
+	if spec != o.spec && !spec.oneWay && !o.spec.oneWay && spec.reply() != o.spec.reply() {
 		c.convert = o.spec.reply
 	}
 	switch {
@@ -117,7 +118,7 @@ const (
 // mayInline reports whether callers may run the method's handler themselves: it
 // must not be able to wait for the state store.
 func (m *hostedMethod) mayInline(h *hostedKind, level guarantee.Level) bool {
-	return level < guarantee.ExactlyOnce && (h.newState == nil || m.spec.opts.NoSideEffects)
+	return level < guarantee.ExactlyOnce && !m.spec.streams && (h.newState == nil || m.spec.opts.NoSideEffects)
 }
 
 // pace reports whether callers may run the handler of a quick method, and
@@ -194,7 +195,7 @@ func (w *waiter) arm(d time.Duration) {
 
 // release takes back a waiter whose result was received or will never come.
 func (n *Node) release(w *waiter) {
-	w.result, w.peer, w.reply = result{}, nil, nil
+	w.result, w.peer, w.reply, w.reader = result{}, nil, nil, nil
 	n.waiters.Put(w)
 }
 
@@ -209,29 +210,29 @@ func (n *Node) abandon(c *call, cause error) *failure {
 
 // method returns the method that a caller knows the kind by, unless this node
 // has another version of it that cannot serve the caller.
-func (h *hostedKind) method(kind, name string, oneWay bool) (*hostedMethod, *failure) {
+func (h *hostedKind) method(kind, name string, want shape) (*hostedMethod, *failure) {
 	m, ok := h.methods[name]
-	switch {
-	case !ok:
+	if !ok {
 		return nil, refuse(connect.CodeUnimplemented, "the actor's node hosts %s without a method %s: it runs an older or newer version of the service", kind, name)
-	case m.spec.oneWay && !oneWay:
-		return nil, refuse(connect.CodeUnimplemented, "the method %s of %s is one-way on the actor's node and gives no reply: it runs an older or newer version of the service", name, kind)
+	}
+	if fail := m.spec.fits(want, kind); fail != nil {
+		return nil, fail
 	}
 	return m, nil
 }
 
 // methodFor is method for any errand. Those that are not about one of the kind's
 // methods have a stand-in.
-func (h *hostedKind) methodFor(kind, name string, oneWay bool, task link.Task) (*hostedMethod, *failure) {
+func (h *hostedKind) methodFor(kind, name string, want shape, task link.Task) (*hostedMethod, *failure) {
 	switch {
 	case task > link.TaskDiscard:
 		return nil, refuse(connect.CodeUnimplemented, "the actor's node does not know what is asked of %s: it runs an older version of the framework", kind)
 	case task > link.TaskSchedule:
 		return h.errands, nil
 	case task == link.TaskCall:
-		return h.method(kind, name, oneWay)
+		return h.method(kind, name, want)
 	}
-	m, fail := h.method(kind, name, true)
+	m, fail := h.method(kind, name, shapeOneWay)
 	if fail == nil && !m.spec.oneWay {
 		fail = refuse(connect.CodeUnimplemented, "the method %s of %s is not one-way on the actor's node: it runs an older or newer version of the service", name, kind)
 	}

@@ -70,6 +70,9 @@ type call struct {
 	inline bool
 	waiter *waiter
 	remote remoteCaller
+	// reader is a local one of a stream, which lasts until streamDeadline at most.
+	reader         *reader
+	streamDeadline time.Time
 	// joined are repeats of this call that arrived while it was here; guarded
 	// by the activation's mutex.
 	joined []*call
@@ -101,6 +104,8 @@ type waiter struct {
 	// peer is asked for the result, if another node is, and reply is its type.
 	peer  *peer
 	reply func() protoreflect.MessageType
+	// reader is who reads the stream that the request opens.
+	reader *reader
 }
 
 func newWaiter() any { return &waiter{ready: make(chan struct{}, 1)} }
@@ -121,7 +126,9 @@ func (c *call) withdraw() bool { return c.state.CompareAndSwap(callQueued, callW
 func (c *call) isWithdrawn() bool { return c.state.Load() == callWithdrawn }
 
 func (c *call) answer(n *Node, r result) {
+	open := c.turn.settleFeed(r.fail)
 	switch {
+	case open && c.remote.peer != nil: // the first part of the stream is the answer
 	case c.inline:
 		c.waiter.result = c.local(r)
 	case c.waiter != nil:
@@ -133,7 +140,7 @@ func (c *call) answer(n *Node, r result) {
 
 // local makes a result safe to hand to a caller in this process.
 func (c *call) local(r result) result {
-	if r.fail != nil || c.method.spec.oneWay {
+	if r.fail != nil || !c.method.spec.replies() {
 		return r
 	}
 	if c.convert != nil && !r.stored {

@@ -70,9 +70,11 @@ type methodSpec struct {
 	kind   *Kind
 	name   string
 	oneWay bool
-	opts   MethodOptions
+	// streams says that the method's reply is a stream of events.
+	streams bool
+	opts    MethodOptions
 	// request and reply tell the types of the messages; reply is nil for
-	// one-way methods.
+	// one-way methods, and the type of the events for a stream.
 	request, reply func() protoreflect.MessageType
 }
 
@@ -81,6 +83,9 @@ type methodSpec struct {
 // it has no effect to deduplicate.
 func (s *methodSpec) declared(node guarantee.Level) guarantee.Level {
 	level := guarantee.Resolve(guarantee.Unspecified, s.opts.Delivery, s.kind.Delivery, node)
+	if s.streams {
+		return guarantee.AtMostOnce // what would a repeat of half a stream be?
+	}
 	if s.opts.NoSideEffects {
 		level = min(level, guarantee.AtLeastOnce)
 	}
@@ -167,7 +172,7 @@ func (m *hostedMethod) newRequest() proto.Message { return m.spec.request().New(
 // another type, which only an interceptor can return, or one too large to be
 // sent.
 func (m *hostedMethod) checkReply(reply proto.Message, limit int) *failure {
-	if m.spec.oneWay {
+	if !m.spec.replies() {
 		return nil
 	}
 	var f *failure

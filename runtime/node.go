@@ -60,6 +60,7 @@ type Node struct {
 	coarse atomic.Int64
 	held   atomic.Int64
 	claims atomic.Int64
+	feeds  atomic.Int64
 
 	// ctx is the node's life; tasks and workers are what runs in it.
 	ctx     context.Context
@@ -166,6 +167,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	close(n.opened)
 	n.tasks.Go(n.sweep)
 	n.tasks.Go(n.followMembers)
+	n.tasks.Go(n.watchSuspension)
 	for _, start := range c.services {
 		s, err := start(n)
 		if err != nil {

@@ -3,6 +3,8 @@ package cajun
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +40,10 @@ type peer struct {
 	seen link.Window
 	// running are the peer's requests that are here, for its cancels.
 	running map[uint64]*call
+	// reading are the streams of the peer's actors that are read here, and feeding
+	// those that go to it, both by the ID of the request that has opened them.
+	reading map[uint64]*reader
+	feeding map[uint64]*remoteOutlet
 	// gone says that the session has ended and that nothing comes from it.
 	gone bool
 	late lateResponses
@@ -85,7 +91,8 @@ func (p *peer) isGone() bool {
 	return p.gone
 }
 
-// fail ends every pending request: no response can be relied on any more.
+// fail ends every pending request: no response can be relied on any more. Open
+// streams ask for what was lost.
 func (p *peer) fail(why string) {
 	p.mu.Lock()
 	all := p.pending
@@ -93,6 +100,19 @@ func (p *peer) fail(why string) {
 	p.mu.Unlock()
 	for _, w := range all {
 		w.deliver(result{fail: lost("%s", why)})
+	}
+}
+
+// end ends every stream from or to the peer, whose session is over.
+func (p *peer) end(why string) {
+	p.mu.Lock()
+	readers, outlets := slices.Collect(maps.Values(p.reading)), slices.Collect(maps.Values(p.feeding))
+	p.mu.Unlock()
+	for _, r := range readers {
+		r.fail(lost("%s", why))
+	}
+	for _, o := range outlets {
+		o.leave()
 	}
 }
 
@@ -119,7 +139,10 @@ func (n *Node) callRemote(ctx context.Context, o *outgoing, to member.Member, ep
 	defer n.requests.Put(frame)
 	*frame = link.Request{
 		Kind: o.identity, Key: o.key, Method: o.spec.name, Shard: o.shard, Epoch: epoch,
-		Level: o.level, OneWay: o.isOneWay(), Repeat: o.repeats(), Chain: o.chain, Call: o.id, Hops: o.hops,
+		Level: o.level, OneWay: o.isOneWay(), Repeat: o.repeats(), Chain: o.chain, Call: o.id, Hops: o.hops, Stream: o.spec.streams,
+	}
+	if !o.streamDeadline.IsZero() {
+		frame.StreamTimeout = max(1, time.Until(o.streamDeadline))
 	}
 	if o.errand.Task != link.TaskCall {
 		errand := o.errand
@@ -171,7 +194,7 @@ func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, fram
 		return nil, n.send(ctx, o, to, link.Frame{Request: frame, Number: p})
 	}
 	w := n.waiters.Get().(*waiter)
-	w.peer, w.reply = p, reply
+	w.peer, w.reply, w.reader = p, reply, o.reader
 	if fail := n.send(ctx, o, to, link.Frame{Request: frame, Number: w}); fail != nil {
 		n.release(w)
 		return nil, fail
@@ -249,9 +272,14 @@ func (n *Node) send(ctx context.Context, o *outgoing, to member.Member, frame li
 
 // cancelRemote tells a node that nobody waits for a request any more.
 func (n *Node) cancelRemote(to member.Member, id uint64) {
+	n.cancelStream(link.Peer{Session: to.Session, Address: to.Address}, id)
+}
+
+// cancelStream tells a node that nobody reads what a request has opened.
+func (n *Node) cancelStream(to link.Peer, id uint64) {
 	n.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, cancelTimeout)
 		defer cancel()
-		_ = n.endpoint.Send(ctx, link.Peer{Session: to.Session, Address: to.Address}, link.Frame{Cancel: &link.Cancel{ID: id}})
+		_ = n.endpoint.Send(ctx, to, link.Frame{Cancel: &link.Cancel{ID: id}})
 	})
 }

@@ -39,11 +39,21 @@ func (r receiver) Receive(from string, f link.Frame) {
 		r.n.receiveRequest(p, f.Request)
 	case f.Cancel != nil:
 		p.mu.Lock()
-		c := p.running[f.Cancel.ID]
+		c, o := p.running[f.Cancel.ID], p.feeding[f.Cancel.ID]
 		delete(p.running, f.Cancel.ID)
 		p.mu.Unlock()
 		if c != nil {
 			c.cancel()
+		}
+		if o != nil {
+			o.leave()
+		}
+	case f.Progress != nil:
+		p.mu.Lock()
+		o := p.feeding[f.Progress.ID]
+		p.mu.Unlock()
+		if o != nil {
+			o.progress(*f.Progress)
 		}
 	}
 }
@@ -60,6 +70,10 @@ func (r receiver) PeerDown(session string, err error) {
 }
 
 func (n *Node) receiveResponse(p *peer, r *link.Response) {
+	if r.Part > 0 {
+		n.receivePart(p, r)
+		return
+	}
 	w, ok := p.take(r.ID)
 	if !ok {
 		return // its caller has left, or it arrived twice
@@ -78,6 +92,11 @@ func (n *Node) receiveResponse(p *peer, r *link.Response) {
 		w.deliver(result{message: m})
 		return
 	}
+	w.deliver(result{fail: failureOf(r)})
+}
+
+// failureOf is the failure that a response tells of.
+func failureOf(r *link.Response) *failure {
 	f := &failure{code: connect.Code(r.Code), message: r.Message, outcome: r.Outcome, retryable: r.Retryable, internalText: r.InternalText}
 	for _, d := range r.Details {
 		f.details = append(f.details, &connect.ErrorDetail{Type: d.Type, Value: append([]byte(nil), d.Value...)})
@@ -86,7 +105,7 @@ func (n *Node) receiveResponse(p *peer, r *link.Response) {
 		copied := *r.Redirect
 		f.redirect = &copied
 	}
-	w.deliver(result{fail: f})
+	return f
 }
 
 // receiveRequest admits a request or says at once why not.
@@ -159,7 +178,7 @@ func (n *Node) admitRequest(p *peer, r *link.Request) (*call, *shard, *failure) 
 	if r.Errand != nil {
 		errand = *r.Errand
 	}
-	m, fail := h.methodFor(r.Kind, r.Method, r.OneWay, errand.Task)
+	m, fail := h.methodFor(r.Kind, r.Method, wanted(r), errand.Task)
 	if fail != nil {
 		return nil, nil, fail
 	}
@@ -176,6 +195,9 @@ func (n *Node) admitRequest(p *peer, r *link.Request) (*call, *shard, *failure) 
 	if r.Timeout > 0 {
 		c.turn.deadline = time.Now().Add(r.Timeout)
 	}
+	if r.StreamTimeout > 0 {
+		c.streamDeadline = time.Now().Add(r.StreamTimeout)
+	}
 	for _, below := range r.OpenBelow {
 		c.open = append(c.open, r.Watermark-below)
 	}
@@ -187,6 +209,17 @@ func (n *Node) admitRequest(p *peer, r *link.Request) (*call, *shard, *failure) 
 	}
 	fillKeyField(m.spec, r.Key, c.req)
 	return c, s, nil
+}
+
+// wanted is what the sender of a request takes the method for.
+func wanted(r *link.Request) shape {
+	switch {
+	case r.OneWay:
+		return shapeOneWay
+	case r.Stream:
+		return shapeStream
+	}
+	return shapeReply
 }
 
 // claimFor takes a shard because another node asked who has it, and tells.
@@ -235,10 +268,7 @@ func (n *Node) respond(to remoteCaller, r result) {
 }
 
 func (n *Node) sendResponse(ctx context.Context, p *peer, frame *link.Response) error {
-	to := link.Peer{Session: p.session}
-	if m, ok := n.view.Get(p.session); ok {
-		to.Address = m.Address
-	}
+	to := n.linkPeer(p.session)
 	err := n.endpoint.Send(ctx, to, link.Frame{Response: frame})
 	if errors.Is(err, link.ErrTooLarge) || errors.Is(err, link.ErrMalformed) {
 		err = n.endpoint.Send(ctx, to, link.Frame{Response: unsendable(frame, err)})
@@ -249,7 +279,7 @@ func (n *Node) sendResponse(ctx context.Context, p *peer, frame *link.Response) 
 // unsendable stands in for a response that the link does not take, so that its
 // caller does not wait in vain.
 func unsendable(frame *link.Response, why error) *link.Response {
-	instead := &link.Response{ID: frame.ID, Code: uint32(connect.CodeInternal), Outcome: guarantee.MaybeExecuted}
+	instead := &link.Response{ID: frame.ID, Code: uint32(connect.CodeInternal), Outcome: guarantee.MaybeExecuted, Part: frame.Part, Last: frame.Part > 0}
 	what := "reply"
 	if frame.Code != 0 {
 		what = "error"

@@ -126,6 +126,7 @@ func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
 	joined := a.retire(c)
 	a.makeCurrent(previous)
 	c.turn.close()
+	c.turn.settleFeed(r.fail)
 	if r.fail == nil && (a.durable == nil || a.openIntent() != nil) {
 		r.fail = lost("what the turn has done could not be stored")
 	}
@@ -199,7 +200,7 @@ func (a *activation) makeCurrent(c *call) (previous *call) {
 // its caller. For a method that this node does not have, unfit says so.
 func (a *activation) intentCall(intent *statev1.IntentRow) *call {
 	h := a.shard.host
-	m, fail := h.methodFor(h.kind.Name, intent.GetMethod(), true, link.TaskCall)
+	m, fail := h.methodFor(h.kind.Name, intent.GetMethod(), shapeAny, link.TaskCall)
 	if fail != nil {
 		m = h.errands // a stand-in
 	}

@@ -153,6 +153,7 @@ func (s *shard) drain(ctx context.Context) {
 	s.mu.Unlock()
 	for _, a := range s.all() {
 		a.sendAway(s.notOwner())
+		a.endFeeds(errMoved)
 	}
 	if s.await(ctx) {
 		for _, a := range s.all() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,8 @@ type stage struct {
 	runs map[string]int
 	// acts are what handlers do when a request's script names them.
 	acts map[string]func(context.Context, *cajun.Self) error
+	// streams are the events of a stream whose request's script names them.
+	streams map[string]func(context.Context) iter.Seq2[*probev1.AddReply, error]
 	// seen are the calls that handlers ran for.
 	seen []cajun.Call
 	// hook is what counters do when they enter memory.
@@ -32,7 +35,7 @@ type stage struct {
 }
 
 func newStage() *stage {
-	return &stage{runs: map[string]int{}, acts: map[string]func(context.Context, *cajun.Self) error{}}
+	return &stage{runs: map[string]int{}, acts: map[string]func(context.Context, *cajun.Self) error{}, streams: map[string]func(context.Context) iter.Seq2[*probev1.AddReply, error]{}}
 }
 
 // on lets handlers do f when a request's script or text is name.
@@ -40,6 +43,13 @@ func (s *stage) on(name string, f func(context.Context, *cajun.Self) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acts[name] = f
+}
+
+// onWatch lets Watch return the events of f when a request's script is name.
+func (s *stage) onWatch(name string, f func(ctx context.Context) iter.Seq2[*probev1.AddReply, error]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[name] = f
 }
 
 func (s *stage) play(ctx context.Context, self *cajun.Self, script string) error {
@@ -96,6 +106,7 @@ type counter struct {
 	stage *stage
 	self  *cajun.Self
 	state *probev1.CounterState
+	sums  cajun.Topic[*probev1.AddReply]
 }
 
 func (c *counter) OnActivate(ctx context.Context) error {
@@ -129,7 +140,7 @@ func (c *counter) Add(ctx context.Context, r *probev1.AddRequest) (*probev1.AddR
 	case "scribble":
 		r.Amount = -1
 	}
-	return reply, nil
+	return reply, c.sums.Publish(ctx, &probev1.AddReply{Sum: c.state.Sum, Runs: c.state.Runs})
 }
 
 func (c *counter) AddSure(ctx context.Context, r *probev1.AddRequest) (*probev1.AddReply, error) {
@@ -148,6 +159,19 @@ func (c *counter) Get(ctx context.Context, r *probev1.GetRequest) (*probev1.AddR
 		return nil, err
 	}
 	return &probev1.AddReply{Sum: c.state.Sum, Runs: c.state.Runs}, nil
+}
+
+func (c *counter) Watch(ctx context.Context, r *probev1.GetRequest) (iter.Seq2[*probev1.AddReply, error], error) {
+	if err := c.stage.play(ctx, c.self, r.GetScript()); err != nil {
+		return nil, err
+	}
+	c.stage.mu.Lock()
+	f := c.stage.streams[r.GetScript()]
+	c.stage.mu.Unlock()
+	if f != nil {
+		return f(ctx), nil
+	}
+	return c.sums.Subscribe(ctx, &probev1.AddReply{Sum: c.state.Sum, Runs: c.state.Runs}), nil
 }
 
 func (c *counter) Note(ctx context.Context, r *probev1.AddRequest) error {

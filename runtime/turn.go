@@ -214,10 +214,13 @@ func (a *activation) turn(c *call) result {
 		}
 		return result{fail: a.undone(c, fail)}
 	}
-	if a.durable == nil {
-		return result{message: reply, fail: fail}
+	r := result{message: reply, fail: fail}
+	if a.durable != nil {
+		r = a.commit(c, reply, fail, e)
 	}
-	r := a.commit(c, reply, fail, e)
+	if r.fail == nil {
+		a.publish(c)
+	}
 	if r.fail != nil && r.fail.outcome != guarantee.Answered {
 		r.fail = a.undone(c, r.fail)
 	}
@@ -251,11 +254,19 @@ func (a *activation) handle(c *call) (reply proto.Message, fail *failure) {
 			}
 		}
 	}()
+	ctx := context.Context(&c.turn)
+	if c.method.spec.streams {
+		f, fail := a.newFeed(c)
+		if fail != nil {
+			return nil, fail
+		}
+		ctx = streamContext{f}
+	}
 	var err error
 	if intercepted := a.shard.node.inbound; intercepted != nil {
-		reply, err = intercepted(&c.turn, c.describe(), c.req)
+		reply, err = intercepted(ctx, c.describe(), c.req)
 	} else {
-		reply, err = c.method.invoke(a.actor, &c.turn, c.req)
+		reply, err = c.method.invoke(a.actor, ctx, c.req)
 	}
 	if err == nil {
 		if fail := c.method.checkReply(reply, a.shard.node.config.maxMessage); fail != nil {
@@ -380,4 +391,5 @@ func (a *activation) drop() {
 	a.mu.Lock()
 	a.attention.loaded = false
 	a.mu.Unlock()
+	a.endFeeds(errLeft)
 }

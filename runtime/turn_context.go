@@ -33,6 +33,10 @@ type turnContext struct {
 	// after the handler has ended.
 	effect *effects
 	ended  bool
+	// feed is the stream that the turn opens, and news tells others what the turn
+	// has published.
+	feed *feed
+	news []func()
 }
 
 // innerContext is a context and what ends it.
@@ -117,8 +121,11 @@ func (t *turnContext) end(cause error) {
 	if t.cause == nil {
 		t.cause = cause
 	}
-	inner := t.inner.Load()
+	inner, f := t.inner.Load(), t.feed
 	t.mu.Unlock()
+	if f != nil {
+		f.cancel(cause)
+	}
 	if inner != nil {
 		inner.stop(cause)
 	}

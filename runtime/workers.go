@@ -48,6 +48,18 @@ func (ws *workers) loop(w *worker) {
 	}
 }
 
+// stream runs f, which feeds a stream, on a goroutine of its own. It reports false
+// when no more are started.
+func (ws *workers) stream(f func()) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.closed {
+		return false
+	}
+	ws.all.Go(f)
+	return true
+}
+
 // close lets idle workers go, and the others when they are done. No activation
 // is run after it, except by activations that run already.
 func (ws *workers) close() {

@@ -55,7 +55,7 @@ func (s *schema) method(f *descriptorpb.FileDescriptorProto, service *descriptor
 		proto.SetExtension(method.Options, cajunv1.E_Method, options)
 		s.locate(f, 6, index, 2, number, 4, 57302)
 	}
-	if s.oneIn(100) {
+	if s.oneIn(10) {
 		method.ServerStreaming = proto.Bool(true)
 	}
 	if s.oneIn(6) {

@@ -56,8 +56,11 @@ func signature(m *schema.Method, named bool) *jen.Statement {
 		ctx, req = jen.Id(localCtx).Add(ctx), jen.Id(localReq).Add(req)
 	}
 	s := jen.Params(ctx, req)
-	if m.OneWay {
+	switch {
+	case m.OneWay:
 		return s.Error()
+	case m.Streams:
+		return s.Params(jen.Qual("iter", "Seq2").Types(pointer(m.Response), jen.Error()), jen.Error())
 	}
 	return s.Params(pointer(m.Response), jen.Error())
 }
@@ -106,6 +109,8 @@ func (w writer) hostArguments(param string) jen.Code {
 		handle := "Handle"
 		if m.OneWay {
 			handle = "HandleOneWay"
+		} else if m.Streams {
+			handle = "HandleStream"
 		}
 		arguments = append(arguments, jen.Line().Qual(runtimePath, handle).
 			Call(jen.Id(w.names.MethodVar(m.GoName)), jen.Id(param).Dot(m.GoName)))

@@ -21,6 +21,8 @@ func (w writer) descriptors() {
 			constructor := "NewMethod"
 			if m.OneWay {
 				constructor = "NewOneWay"
+			} else if m.Streams {
+				constructor = "NewStream"
 			}
 			g.Id(w.names.MethodVar(m.GoName)).Op("=").Qual(runtimePath, constructor).Types(signatureTypes(m)...).
 				Call(jen.Id(w.names.KindVar()), jen.Lit(m.Name), jen.Qual(runtimePath, "MethodOptions").Add(literal(methodFields(m))))

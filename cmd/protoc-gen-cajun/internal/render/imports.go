@@ -34,6 +34,7 @@ const (
 // neither knows the real package names nor checks them against ours.
 func declareImports(out *jen.File, f *schema.File) {
 	out.ImportName("context", "context")
+	out.ImportName("iter", "iter")
 	out.ImportName("time", "time")
 	out.ImportName(guaranteePath, "guarantee")
 	out.ImportAlias(runtimePath, "cajun")
@@ -73,7 +74,7 @@ func takenNames(f *schema.File) map[string]bool {
 	taken := map[string]bool{
 		// Go keeps these for other things.
 		"init": true, "_": true,
-		"context": true, "time": true, "guarantee": true, "cajun": true,
+		"context": true, "iter": true, "time": true, "guarantee": true, "cajun": true,
 		localCtx: true, localFrom: true, localKey: true, localPid: true, localReq: true, localSpawn: true,
 	}
 	for _, a := range f.Actors {

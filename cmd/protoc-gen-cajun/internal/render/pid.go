@@ -43,6 +43,8 @@ func (w writer) pid() {
 		call := "Call"
 		if m.OneWay {
 			call = "Send"
+		} else if m.Streams {
+			call = "Open"
 		}
 		w.Func().Params(jen.Id(localPid).Id(pid)).Id(m.GoName).Add(signature(m, true)).Block(
 			jen.Return(jen.Id(w.names.MethodVar(m.GoName)).Dot(call).

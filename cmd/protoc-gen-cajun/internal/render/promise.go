@@ -11,8 +11,11 @@ import (
 // from a failure.
 func promise(a *schema.Actor, m *schema.Method) string {
 	level := a.Promise(m)
-	if m.OneWay {
+	switch {
+	case m.OneWay:
 		return oneWayPromise(a, m, level)
+	case m.Streams:
+		return streamPromise(a, m)
 	}
 	switch level {
 	case guarantee.AtMostOnce:
@@ -26,6 +29,15 @@ func promise(a *schema.Actor, m *schema.Method) string {
 	}
 	return "Delivery: the node decides (see [cajun.WithDelivery]), at most once unless told otherwise. A nil error means that the handler ran" +
 		committed(a, m, "") + ". After a failure it may have run; [cajun.OutcomeOf] tells what is known." + harmless(m)
+}
+
+// streamPromise says what holds for the events, and who may read what.
+func streamPromise(a *schema.Actor, m *schema.Method) string {
+	return "Delivery: at most once. A nil error means that the handler ran" + committed(a, m, "") +
+		", once, and the stream is open: its events come in order, none left out, until it ends or the context does. " +
+		"It ends with an error of the code unavailable when the actor moves or leaves memory: open it again. Range over the events once." +
+		harmless(m) + " The handler runs as one call, and the events that it returns are taken outside of it, while the actor handles others; " +
+		"[cajun.Topic] makes events for that."
 }
 
 func exactlyOncePromise(a *schema.Actor, m *schema.Method) string {
@@ -114,6 +126,9 @@ func briefly(m *schema.Method, level guarantee.Level) string {
 			guarantee.AtLeastOnce: " without waiting for it, at least once. After an error it may run all the same.",
 			guarantee.ExactlyOnce: " without waiting for it, exactly once. After an error it may take effect all the same.",
 		}[level]
+	}
+	if m.Streams {
+		text = ", at most once, and returns its events. After an error it has run once or not at all."
 	}
 	if m.NoSideEffects {
 		text += " It changes nothing."

@@ -49,6 +49,7 @@ func (r *reader) method(file *protogen.File, method *protogen.Method, a *Actor) 
 		Timeout:       in.timeout(options.GetTimeout(), "timeout", methodTimeout),
 		Retry:         in.retry(options.GetRetry()),
 		OneWay:        options.GetOneWay(),
+		Streams:       method.Desc.IsStreamingServer(),
 		NoSideEffects: native.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS,
 		Immutable:     options.GetImmutable(),
 		KeyField:      r.keyField(method.Input),
@@ -56,7 +57,7 @@ func (r *reader) method(file *protogen.File, method *protogen.Method, a *Actor) 
 	if isHook(m.GoName) {
 		in.refuse(name(method.Location.Path), "an actor's Go type may have a method %s of its own, which the runtime calls: give the proto method another name", m.GoName)
 	}
-	refuseStreaming(in, method)
+	refuseStreaming(in, method, m, options)
 	refuseContradictions(in, method, m, a, options)
 	return m
 }
@@ -89,21 +90,32 @@ func (w where) retry(retry *cajunv1.Retry) guarantee.RetryPolicy {
 	return policy
 }
 
-func refuseStreaming(in where, method *protogen.Method) {
-	path := method.Location.Path
-	switch {
-	case method.Desc.IsStreamingServer():
-		path = append(path[:len(path):len(path)], pathServerStream)
-	case method.Desc.IsStreamingClient():
-		path = append(path[:len(path):len(path)], pathClientStream)
-	default:
+// refuseStreaming refuses what a stream of events cannot be.
+func refuseStreaming(in where, method *protogen.Method, m *Method, options *cajunv1.Method) {
+	if method.Desc.IsStreamingClient() {
+		path := method.Location.Path
+		in.refuse(append(path[:len(path):len(path)], pathClientStream),
+			"an actor takes one request at a time: declare the request without stream and call once for each, or move the method to a service that is no actor")
+	}
+	if !m.Streams {
 		return
 	}
-	in.refuse(path, "actors do not support streaming methods yet: declare the method without stream, or move it to a service that is no actor")
+	if m.Delivery > guarantee.AtMostOnce {
+		in.refuse(in.option(methodDelivery), "a stream is DELIVERY_AT_MOST_ONCE, as a part of one cannot be repeated: remove delivery; a reader opens the stream again")
+	}
+	if m.OneWay {
+		in.refuse(in.option(methodOneWay), "nobody waits for the events of a one_way method: remove one_way, or write returns (google.protobuf.Empty)")
+	}
+	if options.GetRetry() != nil {
+		in.refuse(in.option(methodRetry), "a stream is never retried: remove retry; a reader opens the stream again")
+	}
 }
 
 // refuseContradictions refuses promises that cannot be kept together.
 func refuseContradictions(in where, method *protogen.Method, m *Method, a *Actor, options *cajunv1.Method) {
+	if m.Streams {
+		return // see refuseStreaming
+	}
 	if m.Delivery == guarantee.ExactlyOnce && m.NoSideEffects {
 		in.refuse(in.option(methodDelivery), "a NO_SIDE_EFFECTS method has no effect to deduplicate, so it cannot be DELIVERY_EXACTLY_ONCE: write DELIVERY_AT_LEAST_ONCE, or remove its idempotency_level")
 	}

@@ -73,10 +73,12 @@ type Method struct {
 	Request, Response Message
 
 	// Delivery is what the method itself declares.
-	Delivery      guarantee.Level
-	Timeout       time.Duration
-	Retry         guarantee.RetryPolicy
-	OneWay        bool
+	Delivery guarantee.Level
+	Timeout  time.Duration
+	Retry    guarantee.RetryPolicy
+	OneWay   bool
+	// Streams reports whether the response is a stream.
+	Streams       bool
 	NoSideEffects bool
 	Immutable     bool
 	// KeyField is the number of the request field that holds the actor's key,
@@ -87,9 +89,11 @@ type Method struct {
 // Promise is the level that holds for m, a method of a, when neither the
 // caller nor the node raises it; Unspecified leaves it to the node. A method
 // without side effects has nothing to deduplicate, so that it does not inherit
-// ExactlyOnce.
+// ExactlyOnce. A stream is always AtMostOnce.
 func (a *Actor) Promise(m *Method) guarantee.Level {
 	switch {
+	case m.Streams:
+		return guarantee.AtMostOnce
 	case m.Delivery != guarantee.Unspecified:
 		return m.Delivery
 	case m.NoSideEffects && a.Delivery == guarantee.ExactlyOnce:

@@ -20,7 +20,6 @@ const (
 	pathServiceOptions = 3
 	pathMethodOptions  = 4
 	pathClientStream   = 5
-	pathServerStream   = 6
 	pathFieldOptions   = 8
 	pathFileOptions    = 8
 	pathGoPackage      = 11

@@ -291,6 +291,7 @@ type Frame struct {
 	//	*Frame_Request
 	//	*Frame_Response
 	//	*Frame_Cancel
+	//	*Frame_Progress
 	Body          isFrame_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -360,6 +361,15 @@ func (x *Frame) GetCancel() *Cancel {
 	return nil
 }
 
+func (x *Frame) GetProgress() *Progress {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
 type isFrame_Body interface {
 	isFrame_Body()
 }
@@ -376,11 +386,17 @@ type Frame_Cancel struct {
 	Cancel *Cancel `protobuf:"bytes,3,opt,name=cancel,proto3,oneof"`
 }
 
+type Frame_Progress struct {
+	Progress *Progress `protobuf:"bytes,4,opt,name=progress,proto3,oneof"`
+}
+
 func (*Frame_Request) isFrame_Body() {}
 
 func (*Frame_Response) isFrame_Body() {}
 
 func (*Frame_Cancel) isFrame_Body() {}
+
+func (*Frame_Progress) isFrame_Body() {}
 
 // Request asks the receiver to run one call.
 type Request struct {
@@ -420,9 +436,14 @@ type Request struct {
 	// What the actor's owner is to do, when that is not to run the method.
 	Errand *Errand `protobuf:"bytes,20,opt,name=errand,proto3" json:"errand,omitempty"`
 	// How far below the watermark sequences lie that may come again, at most 64.
-	OpenBelow     []uint64 `protobuf:"varint,21,rep,packed,name=open_below,json=openBelow,proto3" json:"open_below,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	OpenBelow []uint64 `protobuf:"varint,21,rep,packed,name=open_below,json=openBelow,proto3" json:"open_below,omitempty"`
+	// Whether the call opens a stream. Its responses come in parts, and timeout_nanos is
+	// for the first one.
+	Stream bool `protobuf:"varint,22,opt,name=stream,proto3" json:"stream,omitempty"`
+	// What remains of the time for the whole stream, in nanoseconds; 0 is no limit.
+	StreamTimeoutNanos int64 `protobuf:"varint,23,opt,name=stream_timeout_nanos,json=streamTimeoutNanos,proto3" json:"stream_timeout_nanos,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Request) Reset() {
@@ -602,6 +623,20 @@ func (x *Request) GetOpenBelow() []uint64 {
 	return nil
 }
 
+func (x *Request) GetStream() bool {
+	if x != nil {
+		return x.Stream
+	}
+	return false
+}
+
+func (x *Request) GetStreamTimeoutNanos() int64 {
+	if x != nil {
+		return x.StreamTimeoutNanos
+	}
+	return 0
+}
+
 // Errand is a request to an actor's owner about durable messages.
 type Errand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -695,8 +730,16 @@ type Response struct {
 	// Set when the receiver does not own the shard; the call did not run.
 	Redirect *Redirect `protobuf:"bytes,7,opt,name=redirect,proto3" json:"redirect,omitempty"`
 	// The caller should try again: nothing was executed and it may soon work.
-	Retryable     bool `protobuf:"varint,8,opt,name=retryable,proto3" json:"retryable,omitempty"`
-	InternalText  bool `protobuf:"varint,9,opt,name=internal_text,json=internalText,proto3" json:"internal_text,omitempty"`
+	Retryable    bool `protobuf:"varint,8,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	InternalText bool `protobuf:"varint,9,opt,name=internal_text,json=internalText,proto3" json:"internal_text,omitempty"`
+	// The place of this response among those to a request for a stream, from 1. The
+	// first one says that the stream is open, each further one has an event, and the
+	// last one says how it ended. 0: the only response to a request.
+	Part uint64 `protobuf:"varint,11,opt,name=part,proto3" json:"part,omitempty"`
+	Last bool   `protobuf:"varint,12,opt,name=last,proto3" json:"last,omitempty"`
+	// With a number, this is no part of the stream: the sender asks for the
+	// receiver's progress, and part is how many there are so far.
+	Probe         uint64 `protobuf:"varint,13,opt,name=probe,proto3" json:"probe,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -794,6 +837,100 @@ func (x *Response) GetInternalText() bool {
 	return false
 }
 
+func (x *Response) GetPart() uint64 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *Response) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+func (x *Response) GetProbe() uint64 {
+	if x != nil {
+		return x.Probe
+	}
+	return 0
+}
+
+// Progress says how far the receiver of a stream is.
+type Progress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request that has opened the stream.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// All parts up to this one have arrived.
+	Received uint64 `protobuf:"varint,2,opt,name=received,proto3" json:"received,omitempty"`
+	// Its reader has taken all parts up to this one.
+	Consumed uint64 `protobuf:"varint,3,opt,name=consumed,proto3" json:"consumed,omitempty"`
+	// The number of the probe that this answers, if it does.
+	Probe         uint64 `protobuf:"varint,4,opt,name=probe,proto3" json:"probe,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_cajun_link_v1_link_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_cajun_link_v1_link_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Progress) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Progress) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *Progress) GetConsumed() uint64 {
+	if x != nil {
+		return x.Consumed
+	}
+	return 0
+}
+
+func (x *Progress) GetProbe() uint64 {
+	if x != nil {
+		return x.Probe
+	}
+	return 0
+}
+
 // Redirect is what a node knows of a shard that it does not own.
 type Redirect struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -807,7 +944,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_cajun_link_v1_link_proto_msgTypes[7]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +956,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_link_v1_link_proto_msgTypes[7]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +969,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{7}
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Redirect) GetOwner() string {
@@ -866,7 +1003,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_cajun_link_v1_link_proto_msgTypes[8]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1015,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_link_v1_link_proto_msgTypes[8]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1028,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{8}
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Cancel) GetId() uint64 {
@@ -911,7 +1048,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_cajun_link_v1_link_proto_msgTypes[9]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1060,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_link_v1_link_proto_msgTypes[9]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1073,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{9}
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Header) GetKey() string {
@@ -963,7 +1100,7 @@ type Detail struct {
 
 func (x *Detail) Reset() {
 	*x = Detail{}
-	mi := &file_cajun_link_v1_link_proto_msgTypes[10]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1112,7 @@ func (x *Detail) String() string {
 func (*Detail) ProtoMessage() {}
 
 func (x *Detail) ProtoReflect() protoreflect.Message {
-	mi := &file_cajun_link_v1_link_proto_msgTypes[10]
+	mi := &file_cajun_link_v1_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1125,7 @@ func (x *Detail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detail.ProtoReflect.Descriptor instead.
 func (*Detail) Descriptor() ([]byte, []int) {
-	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{10}
+	return file_cajun_link_v1_link_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Detail) GetType() string {
@@ -1022,12 +1159,13 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x04 \x01(\tR\x02to\x12\x1f\n" +
 	"\vmax_message\x18\x05 \x01(\rR\n" +
-	"maxMessage\"\xab\x01\n" +
+	"maxMessage\"\xe2\x01\n" +
 	"\x05Frame\x122\n" +
 	"\arequest\x18\x01 \x01(\v2\x16.cajun.link.v1.RequestH\x00R\arequest\x125\n" +
 	"\bresponse\x18\x02 \x01(\v2\x17.cajun.link.v1.ResponseH\x00R\bresponse\x12/\n" +
-	"\x06cancel\x18\x03 \x01(\v2\x15.cajun.link.v1.CancelH\x00R\x06cancelB\x06\n" +
-	"\x04body\"\xd0\x04\n" +
+	"\x06cancel\x18\x03 \x01(\v2\x15.cajun.link.v1.CancelH\x00R\x06cancel\x125\n" +
+	"\bprogress\x18\x04 \x01(\v2\x17.cajun.link.v1.ProgressH\x00R\bprogressB\x06\n" +
+	"\x04body\"\x9a\x05\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x10\n" +
@@ -1051,7 +1189,9 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\x04hops\x18\x13 \x01(\rR\x04hops\x12-\n" +
 	"\x06errand\x18\x14 \x01(\v2\x15.cajun.link.v1.ErrandR\x06errand\x12\x1d\n" +
 	"\n" +
-	"open_below\x18\x15 \x03(\x04R\topenBelow\"\xcb\x02\n" +
+	"open_below\x18\x15 \x03(\x04R\topenBelow\x12\x16\n" +
+	"\x06stream\x18\x16 \x01(\bR\x06stream\x120\n" +
+	"\x14stream_timeout_nanos\x18\x17 \x01(\x03R\x12streamTimeoutNanos\"\xcb\x02\n" +
 	"\x06Errand\x12.\n" +
 	"\x04task\x18\x01 \x01(\x0e2\x1a.cajun.link.v1.Errand.TaskR\x04task\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -1068,7 +1208,7 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\x0fTASK_UNSCHEDULE\x10\x04\x12\x12\n" +
 	"\x0eTASK_LIST_DEAD\x10\x05\x12\x0f\n" +
 	"\vTASK_RESEND\x10\x06\x12\x10\n" +
-	"\fTASK_DISCARD\x10\a\"\xa5\x02\n" +
+	"\fTASK_DISCARD\x10\a\"\xe3\x02\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
@@ -1078,7 +1218,15 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\apayload\x18\x06 \x01(\fR\apayload\x123\n" +
 	"\bredirect\x18\a \x01(\v2\x17.cajun.link.v1.RedirectR\bredirect\x12\x1c\n" +
 	"\tretryable\x18\b \x01(\bR\tretryable\x12#\n" +
-	"\rinternal_text\x18\t \x01(\bR\finternalText\"N\n" +
+	"\rinternal_text\x18\t \x01(\bR\finternalText\x12\x12\n" +
+	"\x04part\x18\v \x01(\x04R\x04part\x12\x12\n" +
+	"\x04last\x18\f \x01(\bR\x04last\x12\x14\n" +
+	"\x05probe\x18\r \x01(\x04R\x05probe\"h\n" +
+	"\bProgress\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
+	"\breceived\x18\x02 \x01(\x04R\breceived\x12\x1a\n" +
+	"\bconsumed\x18\x03 \x01(\x04R\bconsumed\x12\x14\n" +
+	"\x05probe\x18\x04 \x01(\x04R\x05probe\"N\n" +
 	"\bRedirect\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
@@ -1107,7 +1255,7 @@ func file_cajun_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_cajun_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cajun_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_cajun_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_cajun_link_v1_link_proto_goTypes = []any{
 	(Errand_Task)(0),         // 0: cajun.link.v1.Errand.Task
 	(*ExchangeRequest)(nil),  // 1: cajun.link.v1.ExchangeRequest
@@ -1117,10 +1265,11 @@ var file_cajun_link_v1_link_proto_goTypes = []any{
 	(*Request)(nil),          // 5: cajun.link.v1.Request
 	(*Errand)(nil),           // 6: cajun.link.v1.Errand
 	(*Response)(nil),         // 7: cajun.link.v1.Response
-	(*Redirect)(nil),         // 8: cajun.link.v1.Redirect
-	(*Cancel)(nil),           // 9: cajun.link.v1.Cancel
-	(*Header)(nil),           // 10: cajun.link.v1.Header
-	(*Detail)(nil),           // 11: cajun.link.v1.Detail
+	(*Progress)(nil),         // 8: cajun.link.v1.Progress
+	(*Redirect)(nil),         // 9: cajun.link.v1.Redirect
+	(*Cancel)(nil),           // 10: cajun.link.v1.Cancel
+	(*Header)(nil),           // 11: cajun.link.v1.Header
+	(*Detail)(nil),           // 12: cajun.link.v1.Detail
 }
 var file_cajun_link_v1_link_proto_depIdxs = []int32{
 	3,  // 0: cajun.link.v1.ExchangeRequest.hello:type_name -> cajun.link.v1.Hello
@@ -1129,19 +1278,20 @@ var file_cajun_link_v1_link_proto_depIdxs = []int32{
 	4,  // 3: cajun.link.v1.ExchangeResponse.frames:type_name -> cajun.link.v1.Frame
 	5,  // 4: cajun.link.v1.Frame.request:type_name -> cajun.link.v1.Request
 	7,  // 5: cajun.link.v1.Frame.response:type_name -> cajun.link.v1.Response
-	9,  // 6: cajun.link.v1.Frame.cancel:type_name -> cajun.link.v1.Cancel
-	10, // 7: cajun.link.v1.Request.headers:type_name -> cajun.link.v1.Header
-	6,  // 8: cajun.link.v1.Request.errand:type_name -> cajun.link.v1.Errand
-	0,  // 9: cajun.link.v1.Errand.task:type_name -> cajun.link.v1.Errand.Task
-	11, // 10: cajun.link.v1.Response.details:type_name -> cajun.link.v1.Detail
-	8,  // 11: cajun.link.v1.Response.redirect:type_name -> cajun.link.v1.Redirect
-	1,  // 12: cajun.link.v1.LinkService.Exchange:input_type -> cajun.link.v1.ExchangeRequest
-	2,  // 13: cajun.link.v1.LinkService.Exchange:output_type -> cajun.link.v1.ExchangeResponse
-	13, // [13:14] is the sub-list for method output_type
-	12, // [12:13] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	10, // 6: cajun.link.v1.Frame.cancel:type_name -> cajun.link.v1.Cancel
+	8,  // 7: cajun.link.v1.Frame.progress:type_name -> cajun.link.v1.Progress
+	11, // 8: cajun.link.v1.Request.headers:type_name -> cajun.link.v1.Header
+	6,  // 9: cajun.link.v1.Request.errand:type_name -> cajun.link.v1.Errand
+	0,  // 10: cajun.link.v1.Errand.task:type_name -> cajun.link.v1.Errand.Task
+	12, // 11: cajun.link.v1.Response.details:type_name -> cajun.link.v1.Detail
+	9,  // 12: cajun.link.v1.Response.redirect:type_name -> cajun.link.v1.Redirect
+	1,  // 13: cajun.link.v1.LinkService.Exchange:input_type -> cajun.link.v1.ExchangeRequest
+	2,  // 14: cajun.link.v1.LinkService.Exchange:output_type -> cajun.link.v1.ExchangeResponse
+	14, // [14:15] is the sub-list for method output_type
+	13, // [13:14] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_cajun_link_v1_link_proto_init() }
@@ -1153,6 +1303,7 @@ func file_cajun_link_v1_link_proto_init() {
 		(*Frame_Request)(nil),
 		(*Frame_Response)(nil),
 		(*Frame_Cancel)(nil),
+		(*Frame_Progress)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1160,7 +1311,7 @@ func file_cajun_link_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cajun_link_v1_link_proto_rawDesc), len(file_cajun_link_v1_link_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -600,12 +600,13 @@ const file_probe_v1_probe_proto_rawDesc = "" +
 	"\x11COLOR_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tCOLOR_RED\x10\x01\x12\x0e\n" +
 	"\n" +
-	"COLOR_BLUE\x10\x022\xd9\x03\n" +
+	"COLOR_BLUE\x10\x022\x93\x04\n" +
 	"\aCounter\x12/\n" +
 	"\x03Add\x12\x14.probe.v1.AddRequest\x1a\x12.probe.v1.AddReply\x12;\n" +
 	"\aAddSure\x12\x14.probe.v1.AddRequest\x1a\x12.probe.v1.AddReply\"\x06\xb2\xfd\x1b\x02\b\x02\x12;\n" +
 	"\aAddOnce\x12\x14.probe.v1.AddRequest\x1a\x12.probe.v1.AddReply\"\x06\xb2\xfd\x1b\x02\b\x03\x124\n" +
-	"\x03Get\x12\x14.probe.v1.GetRequest\x1a\x12.probe.v1.AddReply\"\x03\x90\x02\x01\x12<\n" +
+	"\x03Get\x12\x14.probe.v1.GetRequest\x1a\x12.probe.v1.AddReply\"\x03\x90\x02\x01\x128\n" +
+	"\x05Watch\x12\x14.probe.v1.GetRequest\x1a\x12.probe.v1.AddReply\"\x03\x90\x02\x010\x01\x12<\n" +
 	"\x04Note\x12\x14.probe.v1.AddRequest\x1a\x16.google.protobuf.Empty\"\x06\xb2\xfd\x1b\x02\x18\x01\x12F\n" +
 	"\bNoteSure\x12\x14.probe.v1.AddRequest\x1a\x16.google.protobuf.Empty\"\f\xb2\xfd\x1b\b\b\x02\x18\x01\"\x02\x18\x03\x12B\n" +
 	"\bNoteOnce\x12\x14.probe.v1.AddRequest\x1a\x16.google.protobuf.Empty\"\b\xb2\xfd\x1b\x04\b\x03\x18\x01\x1a#\xaa\xfd\x1b\x1f\n" +
@@ -664,38 +665,40 @@ var file_probe_v1_probe_proto_depIdxs = []int32{
 	2,  // 5: probe.v1.Counter.AddSure:input_type -> probe.v1.AddRequest
 	2,  // 6: probe.v1.Counter.AddOnce:input_type -> probe.v1.AddRequest
 	4,  // 7: probe.v1.Counter.Get:input_type -> probe.v1.GetRequest
-	2,  // 8: probe.v1.Counter.Note:input_type -> probe.v1.AddRequest
-	2,  // 9: probe.v1.Counter.NoteSure:input_type -> probe.v1.AddRequest
-	2,  // 10: probe.v1.Counter.NoteOnce:input_type -> probe.v1.AddRequest
-	5,  // 11: probe.v1.Echo.Echo:input_type -> probe.v1.EchoRequest
-	5,  // 12: probe.v1.Echo.EchoSure:input_type -> probe.v1.EchoRequest
-	5,  // 13: probe.v1.Echo.EchoOnce:input_type -> probe.v1.EchoRequest
-	5,  // 14: probe.v1.Echo.EchoShared:input_type -> probe.v1.EchoRequest
-	5,  // 15: probe.v1.Echo.EchoQuick:input_type -> probe.v1.EchoRequest
-	7,  // 16: probe.v1.Echo.EchoKey:input_type -> probe.v1.KeyRequest
-	8,  // 17: probe.v1.Echo.EchoNumber:input_type -> probe.v1.NumberRequest
-	9,  // 18: probe.v1.Echo.EchoColor:input_type -> probe.v1.ColorRequest
-	5,  // 19: probe.v1.Echo.Note:input_type -> probe.v1.EchoRequest
-	5,  // 20: probe.v1.Echo.NoteSure:input_type -> probe.v1.EchoRequest
-	3,  // 21: probe.v1.Counter.Add:output_type -> probe.v1.AddReply
-	3,  // 22: probe.v1.Counter.AddSure:output_type -> probe.v1.AddReply
-	3,  // 23: probe.v1.Counter.AddOnce:output_type -> probe.v1.AddReply
-	3,  // 24: probe.v1.Counter.Get:output_type -> probe.v1.AddReply
-	13, // 25: probe.v1.Counter.Note:output_type -> google.protobuf.Empty
-	13, // 26: probe.v1.Counter.NoteSure:output_type -> google.protobuf.Empty
-	13, // 27: probe.v1.Counter.NoteOnce:output_type -> google.protobuf.Empty
-	6,  // 28: probe.v1.Echo.Echo:output_type -> probe.v1.EchoReply
-	6,  // 29: probe.v1.Echo.EchoSure:output_type -> probe.v1.EchoReply
-	6,  // 30: probe.v1.Echo.EchoOnce:output_type -> probe.v1.EchoReply
-	6,  // 31: probe.v1.Echo.EchoShared:output_type -> probe.v1.EchoReply
-	6,  // 32: probe.v1.Echo.EchoQuick:output_type -> probe.v1.EchoReply
-	6,  // 33: probe.v1.Echo.EchoKey:output_type -> probe.v1.EchoReply
-	6,  // 34: probe.v1.Echo.EchoNumber:output_type -> probe.v1.EchoReply
-	6,  // 35: probe.v1.Echo.EchoColor:output_type -> probe.v1.EchoReply
-	13, // 36: probe.v1.Echo.Note:output_type -> google.protobuf.Empty
-	13, // 37: probe.v1.Echo.NoteSure:output_type -> google.protobuf.Empty
-	21, // [21:38] is the sub-list for method output_type
-	4,  // [4:21] is the sub-list for method input_type
+	4,  // 8: probe.v1.Counter.Watch:input_type -> probe.v1.GetRequest
+	2,  // 9: probe.v1.Counter.Note:input_type -> probe.v1.AddRequest
+	2,  // 10: probe.v1.Counter.NoteSure:input_type -> probe.v1.AddRequest
+	2,  // 11: probe.v1.Counter.NoteOnce:input_type -> probe.v1.AddRequest
+	5,  // 12: probe.v1.Echo.Echo:input_type -> probe.v1.EchoRequest
+	5,  // 13: probe.v1.Echo.EchoSure:input_type -> probe.v1.EchoRequest
+	5,  // 14: probe.v1.Echo.EchoOnce:input_type -> probe.v1.EchoRequest
+	5,  // 15: probe.v1.Echo.EchoShared:input_type -> probe.v1.EchoRequest
+	5,  // 16: probe.v1.Echo.EchoQuick:input_type -> probe.v1.EchoRequest
+	7,  // 17: probe.v1.Echo.EchoKey:input_type -> probe.v1.KeyRequest
+	8,  // 18: probe.v1.Echo.EchoNumber:input_type -> probe.v1.NumberRequest
+	9,  // 19: probe.v1.Echo.EchoColor:input_type -> probe.v1.ColorRequest
+	5,  // 20: probe.v1.Echo.Note:input_type -> probe.v1.EchoRequest
+	5,  // 21: probe.v1.Echo.NoteSure:input_type -> probe.v1.EchoRequest
+	3,  // 22: probe.v1.Counter.Add:output_type -> probe.v1.AddReply
+	3,  // 23: probe.v1.Counter.AddSure:output_type -> probe.v1.AddReply
+	3,  // 24: probe.v1.Counter.AddOnce:output_type -> probe.v1.AddReply
+	3,  // 25: probe.v1.Counter.Get:output_type -> probe.v1.AddReply
+	3,  // 26: probe.v1.Counter.Watch:output_type -> probe.v1.AddReply
+	13, // 27: probe.v1.Counter.Note:output_type -> google.protobuf.Empty
+	13, // 28: probe.v1.Counter.NoteSure:output_type -> google.protobuf.Empty
+	13, // 29: probe.v1.Counter.NoteOnce:output_type -> google.protobuf.Empty
+	6,  // 30: probe.v1.Echo.Echo:output_type -> probe.v1.EchoReply
+	6,  // 31: probe.v1.Echo.EchoSure:output_type -> probe.v1.EchoReply
+	6,  // 32: probe.v1.Echo.EchoOnce:output_type -> probe.v1.EchoReply
+	6,  // 33: probe.v1.Echo.EchoShared:output_type -> probe.v1.EchoReply
+	6,  // 34: probe.v1.Echo.EchoQuick:output_type -> probe.v1.EchoReply
+	6,  // 35: probe.v1.Echo.EchoKey:output_type -> probe.v1.EchoReply
+	6,  // 36: probe.v1.Echo.EchoNumber:output_type -> probe.v1.EchoReply
+	6,  // 37: probe.v1.Echo.EchoColor:output_type -> probe.v1.EchoReply
+	13, // 38: probe.v1.Echo.Note:output_type -> google.protobuf.Empty
+	13, // 39: probe.v1.Echo.NoteSure:output_type -> google.protobuf.Empty
+	22, // [22:40] is the sub-list for method output_type
+	4,  // [4:22] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
 	4,  // [4:4] is the sub-list for extension extendee
 	0,  // [0:4] is the sub-list for field type_name

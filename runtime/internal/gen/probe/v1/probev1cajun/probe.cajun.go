@@ -15,6 +15,7 @@ package probev1cajun
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/cajun-go/cajun/guarantee"
@@ -70,6 +71,17 @@ type Counter interface {
 	// nothing, so calling it again does no harm.
 	Get(context.Context, *probev1.GetRequest) (*probev1.AddReply, error)
 
+	// Watch follows the sum.
+	//
+	// Delivery: at most once. A nil error means that the handler ran, once, and
+	// the stream is open: its events come in order, none left out, until it ends
+	// or the context does. It ends with an error of the code unavailable when the
+	// actor moves or leaves memory: open it again. Range over the events once. The
+	// method changes nothing, so calling it again does no harm. The handler runs
+	// as one call, and the events that it returns are taken outside of it, while
+	// the actor handles others; [cajun.Topic] makes events for that.
+	Watch(context.Context, *probev1.GetRequest) (iter.Seq2[*probev1.AddReply, error], error)
+
 	// Note is the method probe.v1.Counter.Note.
 	//
 	// Delivery: one-way; the node decides how surely (see [cajun.WithDelivery]),
@@ -112,6 +124,7 @@ func HostCounter[A Counter](spawn func(*cajun.Self, *probev1.CounterState) (A, e
 		cajun.Handle(counter_AddSure, A.AddSure),
 		cajun.Handle(counter_AddOnce, A.AddOnce),
 		cajun.Handle(counter_Get, A.Get),
+		cajun.HandleStream(counter_Watch, A.Watch),
 		cajun.HandleOneWay(counter_Note, A.Note),
 		cajun.HandleOneWay(counter_NoteSure, A.NoteSure),
 		cajun.HandleOneWay(counter_NoteOnce, A.NoteOnce),
@@ -158,6 +171,13 @@ func (p CounterPid) Get(ctx context.Context, req *probev1.GetRequest) (*probev1.
 	return counter_Get.Call(ctx, p.Pid, req)
 }
 
+// Watch calls the actor's Watch, at most once, and returns its events. After
+// an error it has run once or not at all. It changes nothing. See
+// [Counter.Watch].
+func (p CounterPid) Watch(ctx context.Context, req *probev1.GetRequest) (iter.Seq2[*probev1.AddReply, error], error) {
+	return counter_Watch.Open(ctx, p.Pid, req)
+}
+
 // Note calls the actor's Note without waiting for it. After an error it may
 // run all the same. See [Counter.Note].
 func (p CounterPid) Note(ctx context.Context, req *probev1.AddRequest) error {
@@ -197,6 +217,10 @@ func (UnimplementedCounter) Get(context.Context, *probev1.GetRequest) (*probev1.
 	return nil, cajun.Unimplemented(CounterKind, "Get")
 }
 
+func (UnimplementedCounter) Watch(context.Context, *probev1.GetRequest) (iter.Seq2[*probev1.AddReply, error], error) {
+	return nil, cajun.Unimplemented(CounterKind, "Watch")
+}
+
 func (UnimplementedCounter) Note(context.Context, *probev1.AddRequest) error {
 	return cajun.Unimplemented(CounterKind, "Note")
 }
@@ -221,6 +245,7 @@ var (
 	counter_AddSure  = cajun.NewMethod[*probev1.AddRequest, *probev1.AddReply](counterKind, "AddSure", cajun.MethodOptions{Delivery: guarantee.AtLeastOnce})
 	counter_AddOnce  = cajun.NewMethod[*probev1.AddRequest, *probev1.AddReply](counterKind, "AddOnce", cajun.MethodOptions{Delivery: guarantee.ExactlyOnce})
 	counter_Get      = cajun.NewMethod[*probev1.GetRequest, *probev1.AddReply](counterKind, "Get", cajun.MethodOptions{NoSideEffects: true})
+	counter_Watch    = cajun.NewStream[*probev1.GetRequest, *probev1.AddReply](counterKind, "Watch", cajun.MethodOptions{NoSideEffects: true})
 	counter_Note     = cajun.NewOneWay[*probev1.AddRequest](counterKind, "Note", cajun.MethodOptions{})
 	counter_NoteSure = cajun.NewOneWay[*probev1.AddRequest](counterKind, "NoteSure", cajun.MethodOptions{
 		Delivery: guarantee.AtLeastOnce,

@@ -420,7 +420,7 @@ const file_golden_bank_v1_bank_proto_rawDesc = "" +
 	"\fCloseRequest\"\x0f\n" +
 	"\rCloseResponse\"#\n" +
 	"\rNotifyRequest\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text2\xbd\x05\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text2\x8e\x06\n" +
 	"\aAccount\x12l\n" +
 	"\aDeposit\x12\x1e.golden.bank.v1.DepositRequest\x1a\x1f.golden.bank.v1.DepositResponse\" \xb2\xfd\x1b\x15\b\x03\x12\x02\b\x05\"\r\n" +
 	"\x05\x10\x80\xda\xc4\t\x12\x02\b<\x18\a\x8a\xa6\x1d\x03all\x12U\n" +
@@ -428,7 +428,8 @@ const file_golden_bank_v1_bank_proto_rawDesc = "" +
 	"\x05Close\x12\x1c.golden.bank.v1.CloseRequest\x1a\x1d.golden.bank.v1.CloseResponse\"\x0e\xb2\xfd\x1b\n" +
 	"\x12\b\b\x01\x10\x80ʵ\xee\x01\x12I\n" +
 	"\x06Notify\x12\x1d.golden.bank.v1.NotifyRequest\x1a\x16.google.protobuf.Empty\"\b\xb2\xfd\x1b\x04\b\x01\x18\x01\x12I\n" +
-	"\x06Accrue\x12\x1d.golden.bank.v1.NotifyRequest\x1a\x16.google.protobuf.Empty\"\b\xb2\xfd\x1b\x04\b\x03\x18\x01\x12V\n" +
+	"\x06Accrue\x12\x1d.golden.bank.v1.NotifyRequest\x1a\x16.google.protobuf.Empty\"\b\xb2\xfd\x1b\x04\b\x03\x18\x01\x12O\n" +
+	"\x05Watch\x12\x1e.golden.bank.v1.BalanceRequest\x1a\x1f.golden.bank.v1.BalanceResponse\"\x03\x90\x02\x010\x01\x12V\n" +
 	"\bWithdraw\x12\x1e.golden.bank.v1.DepositRequest\x1a\x1f.golden.bank.v1.DepositResponse\"\t\xb2\xfd\x1b\x02\b\x01\x88\x02\x01\x12M\n" +
 	"\x05Debit\x12\x1e.golden.bank.v1.DepositRequest\x1a\x1f.golden.bank.v1.DepositResponse\"\x03\x88\x02\x01\x1aZ\xaa\xfd\x1bV\n" +
 	"\x1bgolden.bank.v1.AccountState\x10\x02\x1a\x02\bZ @(\x80\x022\x16golden.bank.v0.Account2\x14golden.bank.v0.Konto2T\n" +
@@ -473,27 +474,29 @@ var file_golden_bank_v1_bank_proto_depIdxs = []int32{
 	5,  // 3: golden.bank.v1.Account.Close:input_type -> golden.bank.v1.CloseRequest
 	7,  // 4: golden.bank.v1.Account.Notify:input_type -> golden.bank.v1.NotifyRequest
 	7,  // 5: golden.bank.v1.Account.Accrue:input_type -> golden.bank.v1.NotifyRequest
-	1,  // 6: golden.bank.v1.Account.Withdraw:input_type -> golden.bank.v1.DepositRequest
-	1,  // 7: golden.bank.v1.Account.Debit:input_type -> golden.bank.v1.DepositRequest
-	3,  // 8: golden.bank.v1.Teller.Greet:input_type -> golden.bank.v1.BalanceRequest
-	3,  // 9: golden.bank.v1.Vault.Open:input_type -> golden.bank.v1.BalanceRequest
-	3,  // 10: golden.bank.v1.Vault.Peek:input_type -> golden.bank.v1.BalanceRequest
-	3,  // 11: golden.bank.v1.Vault.Ring:input_type -> golden.bank.v1.BalanceRequest
-	3,  // 12: golden.bank.v1.Vault.Knock:input_type -> golden.bank.v1.BalanceRequest
-	2,  // 13: golden.bank.v1.Account.Deposit:output_type -> golden.bank.v1.DepositResponse
-	4,  // 14: golden.bank.v1.Account.Balance:output_type -> golden.bank.v1.BalanceResponse
-	6,  // 15: golden.bank.v1.Account.Close:output_type -> golden.bank.v1.CloseResponse
-	9,  // 16: golden.bank.v1.Account.Notify:output_type -> google.protobuf.Empty
-	9,  // 17: golden.bank.v1.Account.Accrue:output_type -> google.protobuf.Empty
-	2,  // 18: golden.bank.v1.Account.Withdraw:output_type -> golden.bank.v1.DepositResponse
-	2,  // 19: golden.bank.v1.Account.Debit:output_type -> golden.bank.v1.DepositResponse
-	4,  // 20: golden.bank.v1.Teller.Greet:output_type -> golden.bank.v1.BalanceResponse
-	4,  // 21: golden.bank.v1.Vault.Open:output_type -> golden.bank.v1.BalanceResponse
-	4,  // 22: golden.bank.v1.Vault.Peek:output_type -> golden.bank.v1.BalanceResponse
-	9,  // 23: golden.bank.v1.Vault.Ring:output_type -> google.protobuf.Empty
-	9,  // 24: golden.bank.v1.Vault.Knock:output_type -> google.protobuf.Empty
-	13, // [13:25] is the sub-list for method output_type
-	1,  // [1:13] is the sub-list for method input_type
+	3,  // 6: golden.bank.v1.Account.Watch:input_type -> golden.bank.v1.BalanceRequest
+	1,  // 7: golden.bank.v1.Account.Withdraw:input_type -> golden.bank.v1.DepositRequest
+	1,  // 8: golden.bank.v1.Account.Debit:input_type -> golden.bank.v1.DepositRequest
+	3,  // 9: golden.bank.v1.Teller.Greet:input_type -> golden.bank.v1.BalanceRequest
+	3,  // 10: golden.bank.v1.Vault.Open:input_type -> golden.bank.v1.BalanceRequest
+	3,  // 11: golden.bank.v1.Vault.Peek:input_type -> golden.bank.v1.BalanceRequest
+	3,  // 12: golden.bank.v1.Vault.Ring:input_type -> golden.bank.v1.BalanceRequest
+	3,  // 13: golden.bank.v1.Vault.Knock:input_type -> golden.bank.v1.BalanceRequest
+	2,  // 14: golden.bank.v1.Account.Deposit:output_type -> golden.bank.v1.DepositResponse
+	4,  // 15: golden.bank.v1.Account.Balance:output_type -> golden.bank.v1.BalanceResponse
+	6,  // 16: golden.bank.v1.Account.Close:output_type -> golden.bank.v1.CloseResponse
+	9,  // 17: golden.bank.v1.Account.Notify:output_type -> google.protobuf.Empty
+	9,  // 18: golden.bank.v1.Account.Accrue:output_type -> google.protobuf.Empty
+	4,  // 19: golden.bank.v1.Account.Watch:output_type -> golden.bank.v1.BalanceResponse
+	2,  // 20: golden.bank.v1.Account.Withdraw:output_type -> golden.bank.v1.DepositResponse
+	2,  // 21: golden.bank.v1.Account.Debit:output_type -> golden.bank.v1.DepositResponse
+	4,  // 22: golden.bank.v1.Teller.Greet:output_type -> golden.bank.v1.BalanceResponse
+	4,  // 23: golden.bank.v1.Vault.Open:output_type -> golden.bank.v1.BalanceResponse
+	4,  // 24: golden.bank.v1.Vault.Peek:output_type -> golden.bank.v1.BalanceResponse
+	9,  // 25: golden.bank.v1.Vault.Ring:output_type -> google.protobuf.Empty
+	9,  // 26: golden.bank.v1.Vault.Knock:output_type -> google.protobuf.Empty
+	14, // [14:27] is the sub-list for method output_type
+	1,  // [1:14] is the sub-list for method input_type
 	1,  // [1:1] is the sub-list for extension type_name
 	0,  // [0:1] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

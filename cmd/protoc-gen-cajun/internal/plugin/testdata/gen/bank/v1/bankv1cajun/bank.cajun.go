@@ -20,6 +20,7 @@ package bankv1cajun
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	bankv1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/bank/v1"
@@ -93,6 +94,17 @@ type Account interface {
 	// message becomes a dead letter; see [cajun.Node.DeadLetters].
 	Accrue(context.Context, *bankv1.NotifyRequest) error
 
+	// Watch follows the balance.
+	//
+	// Delivery: at most once. A nil error means that the handler ran, once, and
+	// the stream is open: its events come in order, none left out, until it ends
+	// or the context does. It ends with an error of the code unavailable when the
+	// actor moves or leaves memory: open it again. Range over the events once. The
+	// method changes nothing, so calling it again does no harm. The handler runs
+	// as one call, and the events that it returns are taken outside of it, while
+	// the actor handles others; [cajun.Topic] makes events for that.
+	Watch(context.Context, *bankv1.BalanceRequest) (iter.Seq2[*bankv1.BalanceResponse, error], error)
+
 	// Withdraw takes money.
 	//
 	// Delivery: at most once. A nil error means that the handler ran and the
@@ -126,6 +138,7 @@ func HostAccount[A Account](spawn func(*cajun.Self, *bankv1.AccountState) (A, er
 		cajun.Handle(account_Close, A.Close),
 		cajun.HandleOneWay(account_Notify, A.Notify),
 		cajun.HandleOneWay(account_Accrue, A.Accrue),
+		cajun.HandleStream(account_Watch, A.Watch),
 		cajun.Handle(account_Withdraw, A.Withdraw),
 		cajun.Handle(account_Debit, A.Debit),
 	)
@@ -177,6 +190,13 @@ func (p AccountPid) Accrue(ctx context.Context, req *bankv1.NotifyRequest) error
 	return account_Accrue.Send(ctx, p.Pid, req)
 }
 
+// Watch calls the actor's Watch, at most once, and returns its events. After
+// an error it has run once or not at all. It changes nothing. See
+// [Account.Watch].
+func (p AccountPid) Watch(ctx context.Context, req *bankv1.BalanceRequest) (iter.Seq2[*bankv1.BalanceResponse, error], error) {
+	return account_Watch.Open(ctx, p.Pid, req)
+}
+
 // Withdraw calls the actor's Withdraw, at most once. After an error it has run
 // once or not at all. See [Account.Withdraw].
 //
@@ -219,6 +239,10 @@ func (UnimplementedAccount) Accrue(context.Context, *bankv1.NotifyRequest) error
 	return cajun.Unimplemented(AccountKind, "Accrue")
 }
 
+func (UnimplementedAccount) Watch(context.Context, *bankv1.BalanceRequest) (iter.Seq2[*bankv1.BalanceResponse, error], error) {
+	return nil, cajun.Unimplemented(AccountKind, "Watch")
+}
+
 func (UnimplementedAccount) Withdraw(context.Context, *bankv1.DepositRequest) (*bankv1.DepositResponse, error) {
 	return nil, cajun.Unimplemented(AccountKind, "Withdraw")
 }
@@ -252,9 +276,13 @@ var (
 		Immutable:     true,
 		KeyField:      4,
 	})
-	account_Close    = cajun.NewMethod[*bankv1.CloseRequest, *bankv1.CloseResponse](accountKind, "Close", cajun.MethodOptions{Timeout: 1500 * time.Millisecond})
-	account_Notify   = cajun.NewOneWay[*bankv1.NotifyRequest](accountKind, "Notify", cajun.MethodOptions{Delivery: guarantee.AtMostOnce})
-	account_Accrue   = cajun.NewOneWay[*bankv1.NotifyRequest](accountKind, "Accrue", cajun.MethodOptions{Delivery: guarantee.ExactlyOnce})
+	account_Close  = cajun.NewMethod[*bankv1.CloseRequest, *bankv1.CloseResponse](accountKind, "Close", cajun.MethodOptions{Timeout: 1500 * time.Millisecond})
+	account_Notify = cajun.NewOneWay[*bankv1.NotifyRequest](accountKind, "Notify", cajun.MethodOptions{Delivery: guarantee.AtMostOnce})
+	account_Accrue = cajun.NewOneWay[*bankv1.NotifyRequest](accountKind, "Accrue", cajun.MethodOptions{Delivery: guarantee.ExactlyOnce})
+	account_Watch  = cajun.NewStream[*bankv1.BalanceRequest, *bankv1.BalanceResponse](accountKind, "Watch", cajun.MethodOptions{
+		NoSideEffects: true,
+		KeyField:      4,
+	})
 	account_Withdraw = cajun.NewMethod[*bankv1.DepositRequest, *bankv1.DepositResponse](accountKind, "Withdraw", cajun.MethodOptions{
 		Delivery: guarantee.AtMostOnce,
 		KeyField: 1,

@@ -1,0 +1,292 @@
+package cajun
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"runtime/debug"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/member"
+)
+
+// maxFeeds bounds how many streams the actors of a node feed at once.
+const maxFeeds = 64 << 10
+
+var (
+	// errLeft ends the streams of an actor that leaves memory.
+	errLeft = errors.New("cajun: the actor has left memory")
+	// errSuspended ends those of a node that cannot confirm its lease.
+	errSuspended = errors.New("cajun: the actor's node cannot serve now")
+	// errUnread ends a stream whose reader has left.
+	errUnread = errors.New("cajun: nobody reads the stream any more")
+)
+
+// feed is a stream where its actor lives: it takes the events that a handler has
+// returned and hands them to the reader, as fast as that takes them. It begins with
+// the turn, and has a goroutine of its own from the moment at which the turn's answer
+// may leave. It ends with its actor's memory.
+type feed struct {
+	activation *activation
+	spec       *methodSpec
+	turn       *turnContext
+	// events are what the handler has returned.
+	events iter.Seq2[proto.Message, error]
+	// outlet is the way to the reader; nil if there is none, as in a later run of an
+	// open turn.
+	outlet outlet
+	// life is the stream's context, which a cause ends.
+	life   context.Context
+	cancel context.CancelCauseFunc
+	stop   context.CancelFunc // of its deadline
+	// opening ends the turn when the caller's patience does.
+	opening *time.Timer
+}
+
+// outlet is the way of a stream to its reader.
+type outlet interface {
+	// open tells the reader that there will be events.
+	open()
+	// put hands over an event of so many bytes once the reader has room for it. A
+	// failure, or the end of ctx, ends the stream.
+	put(ctx context.Context, event proto.Message, size int) *failure
+	// end tells how the stream has ended; nil if there are no more events.
+	end(*failure)
+}
+
+type feedKey struct{}
+
+// newFeed begins the stream of a turn that is about to run.
+func (a *activation) newFeed(c *call) (*feed, *failure) {
+	n := a.shard.node
+	if n.feeds.Add(1) > maxFeeds {
+		n.feeds.Add(-1)
+		return nil, refuse(connect.CodeResourceExhausted, "node %s feeds %d streams and takes no more: spread the actors over more nodes", n.Name(), maxFeeds)
+	}
+	f := &feed{activation: a, spec: c.method.spec, turn: &c.turn, stop: func() {}}
+	f.life, f.cancel = context.WithCancelCause(a.shard.ctx)
+	if !c.streamDeadline.IsZero() {
+		f.life, f.stop = context.WithDeadline(f.life, c.streamDeadline)
+	}
+	if !c.turn.deadline.IsZero() {
+		f.opening = time.AfterFunc(time.Until(c.turn.deadline), func() { c.turn.end(context.DeadlineExceeded) })
+	}
+	f.outlet = c.outlet(n, f)
+	a.mu.Lock()
+	if a.feeds == nil {
+		a.feeds = make(map[*feed]struct{})
+	}
+	a.feeds[f] = struct{}{}
+	a.mu.Unlock()
+	c.turn.attach(f)
+	return f, nil
+}
+
+// outlet returns the way to the call's reader.
+func (c *call) outlet(n *Node, f *feed) outlet {
+	switch {
+	case c.reader != nil:
+		c.reader.attach(func() { f.cancel(errUnread) })
+		return localOutlet{c.reader, c.copyReply, c.convert != nil}
+	case c.remote.peer != nil:
+		return newRemoteOutlet(n, c.remote, f)
+	}
+	return nil
+}
+
+// attach ties a stream to the turn that opens it: what ends the turn before its
+// time ends the stream.
+func (t *turnContext) attach(f *feed) {
+	t.mu.Lock()
+	t.feed = f
+	cause := t.cause
+	t.mu.Unlock()
+	if cause != nil {
+		f.cancel(cause)
+	}
+}
+
+// settleFeed tells the turn's stream, if there is one, the result that its caller is
+// told. It reports whether the stream is open now.
+func (t *turnContext) settleFeed(fail *failure) bool {
+	t.mu.Lock()
+	f := t.feed
+	t.feed = nil
+	t.mu.Unlock()
+	return f != nil && f.settle(fail)
+}
+
+// settle is told the result of the turn, when that may be told to others. It reports
+// whether the stream is open.
+func (f *feed) settle(fail *failure) bool {
+	if f.opening != nil {
+		f.opening.Stop()
+	}
+	if fail != nil || f.outlet == nil {
+		f.cancel(errTurnOver)
+		f.release()
+		return false
+	}
+	f.outlet.open()
+	if !f.activation.shard.node.workers.stream(f.run) {
+		f.cancel(ErrClosed)
+		f.outlet.end(f.over())
+		f.release()
+	}
+	return true
+}
+
+// run takes the events until there are no more.
+func (f *feed) run() {
+	fail := refuse(connect.CodeInternal, "the events of %s ended their goroutine instead of returning", f.spec.path())
+	fail.outcome = guarantee.MaybeExecuted
+	defer func() {
+		f.cancel(errUnread)
+		f.outlet.end(fail)
+		f.release()
+	}()
+	fail = f.pump()
+}
+
+// release gives back what the stream holds of its actor and its node.
+func (f *feed) release() {
+	f.stop()
+	a := f.activation
+	a.mu.Lock()
+	delete(a.feeds, f)
+	a.used = a.shard.node.coarse.Load()
+	a.mu.Unlock()
+	a.shard.node.feeds.Add(-1)
+}
+
+// pump hands over the events and returns how they have ended.
+func (f *feed) pump() (fail *failure) {
+	n := f.activation.shard.node
+	defer func() {
+		if p := recover(); p != nil {
+			n.logger.Error("the events of a stream panicked", "kind", f.spec.kind.Name, "method", f.spec.name, "panic", p, "stack", string(debug.Stack()))
+			fail = refuse(connect.CodeInternal, "the events of %s panicked; the stack is in the log of node %s", f.spec.path(), n.Name())
+			fail.outcome = guarantee.MaybeExecuted
+		}
+	}()
+	for event, err := range f.events {
+		switch {
+		case f.life.Err() != nil:
+			return f.over()
+		case err != nil:
+			return answer(err)
+		case n.session.Check() != nil:
+			f.cancel(errSuspended)
+			return f.over()
+		}
+		size, fail := f.check(event)
+		if fail == nil {
+			fail = f.outlet.put(f.life, event, size)
+		}
+		if over := f.over(); fail != nil && over != nil {
+			return over
+		}
+		if fail != nil {
+			return fail
+		}
+	}
+	return f.over()
+}
+
+// check refuses events that no reader could take.
+func (f *feed) check(event proto.Message) (size int, fail *failure) {
+	limit := f.activation.shard.node.config.maxMessage
+	if event == nil || !event.ProtoReflect().IsValid() {
+		fail = refuse(connect.CodeInternal, "an event of %s is nil: yield an empty message instead", f.spec.path())
+	} else if size = proto.Size(event); size > limit {
+		fail = refuse(connect.CodeResourceExhausted, "an event of %s has %d bytes, at most %d are taken: send less at a time", f.spec.path(), size, limit)
+	} else {
+		return size, nil
+	}
+	fail.outcome = guarantee.MaybeExecuted
+	return size, fail
+}
+
+// over is how a stream has ended: nil if nothing has ended it before its time.
+func (f *feed) over() *failure {
+	if f.life.Err() == nil {
+		return nil
+	}
+	fail := &failure{code: connect.CodeUnavailable, outcome: guarantee.MaybeExecuted, message: "the stream has ended, as "}
+	switch cause := context.Cause(f.life); {
+	case errors.Is(cause, errLeft):
+		fail.message += "the actor has left its node's memory"
+	case errors.Is(cause, errSuspended):
+		fail.message += "the actor's node cannot serve now"
+	case errors.Is(cause, errMoved):
+		fail.message += "the actor is moving to another node"
+	case errors.Is(cause, ErrClosed):
+		fail.message += "the actor's node was closed"
+	case errors.Is(cause, context.DeadlineExceeded), errors.Is(cause, errUnread), errors.Is(cause, context.Canceled):
+		return interrupted(cause, guarantee.MaybeExecuted, "while the stream was open")
+	default:
+		fail.message += "the actor's node has lost it"
+	}
+	fail.message += ": open it again"
+	return fail
+}
+
+// streamContext is what the handler of a stream gets: in the turn it is the turn's,
+// and then it is the stream's alone. Calls that the events make are those of no turn.
+type streamContext struct{ *feed }
+
+// Deadline implements context.Context.
+func (s streamContext) Deadline() (time.Time, bool) { return s.life.Deadline() }
+
+// Done implements context.Context.
+func (s streamContext) Done() <-chan struct{} { return s.life.Done() }
+
+// Err implements context.Context.
+func (s streamContext) Err() error { return s.life.Err() }
+
+// Value implements context.Context.
+func (s streamContext) Value(key any) any {
+	switch key.(type) {
+	case feedKey:
+		return s.feed
+	case turnKey:
+		if !s.turn.over() {
+			return s.turn
+		}
+		return nil
+	}
+	return s.life.Value(key)
+}
+
+// endFeeds ends the streams of an actor.
+func (a *activation) endFeeds(cause error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for f := range a.feeds {
+		f.cancel(cause)
+	}
+}
+
+// watchSuspension ends the streams of a node whenever that is suspended: what they
+// would tell may be out of date.
+func (n *Node) watchSuspension() {
+	for {
+		state, changed := n.session.State()
+		if state.Phase == member.Suspended {
+			for s := range n.shards {
+				for _, a := range s.all() {
+					a.endFeeds(errSuspended)
+				}
+			}
+		}
+		select {
+		case <-changed:
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,437 @@
+package cajun
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link"
+)
+
+const (
+	// streamWindow and streamWindowBytes bound what is under way between an actor and
+	// a reader that has not taken it yet. A single event may be larger.
+	streamWindow      = 64
+	streamWindowBytes = 1 << 20
+	// streamSilence is how long either end of a stream waits for a sign of life of the
+	// other before it gives the stream up.
+	streamSilence = 30 * time.Second
+)
+
+// reader is a stream where it is read. What arrives waits here until the caller
+// takes it; the other end knows how much room there is.
+type reader struct {
+	n     *Node
+	spec  *methodSpec
+	ctx   context.Context // the caller's
+	ready chan struct{}   // has a token when there may be something for the caller
+	room  chan struct{}   // has one when the caller has taken something
+
+	mu    sync.Mutex
+	queue []event
+	bytes int
+	// received counts what has arrived in order, the opening included, and consumed
+	// what the caller has taken of it; early is what has overtaken something.
+	received, consumed uint64
+	early              map[uint64]event
+	begun, closed      bool
+	// failed is why nothing comes any more although no end has arrived.
+	failed *failure
+	// leave tells the other end that nobody reads any more, and unwatch that ctx
+	// need not.
+	leave   func()
+	unwatch func() bool
+	// line is the way to the actor's node, if that is another one.
+	line *line
+}
+
+// event is one part of a stream: an event, or the end. The opening is no news for
+// who reads.
+type event struct {
+	message proto.Message
+	size    int
+	opening bool
+	last    bool
+	fail    *failure
+}
+
+func newReader(ctx context.Context, n *Node, spec *methodSpec) *reader {
+	return &reader{n: n, spec: spec, ctx: ctx, ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+// attach makes the reader leave the stream when it is closed, or at once if it has
+// been.
+func (r *reader) attach(leave func()) {
+	r.mu.Lock()
+	closed := r.closed
+	r.leave = leave
+	r.mu.Unlock()
+	if closed {
+		leave()
+	}
+}
+
+// watch closes an open reader when its caller's context ends.
+func (r *reader) watch() {
+	if r.ctx.Done() == nil {
+		return
+	}
+	stop := context.AfterFunc(r.ctx, func() {
+		r.fail(interrupted(causeOf(r.ctx), guarantee.MaybeExecuted, "while the stream was open"))
+		r.close()
+	})
+	r.mu.Lock()
+	r.unwatch = stop
+	closed := r.closed
+	r.mu.Unlock()
+	if closed {
+		stop()
+	}
+}
+
+// read hands the events to yield until there are no more, or until it wants none.
+func (r *reader) read(yield func(proto.Message, error) bool) {
+	r.mu.Lock()
+	again := r.begun
+	r.begun = true
+	r.mu.Unlock()
+	if again {
+		yield(nil, failedPrecondition("the events of %s were read before: open the stream once more", r.spec.path()).err())
+		return
+	}
+	defer r.close()
+	for {
+		switch e := r.next(); {
+		case e.fail != nil:
+			yield(nil, e.fail.err())
+			return
+		case e.last:
+			return
+		default:
+			if !yield(e.message, nil) {
+				return
+			}
+		}
+	}
+}
+
+// next waits for the next event.
+func (r *reader) next() event {
+	for {
+		if e, ok := r.take(); ok {
+			return e
+		}
+		select {
+		case <-r.ready:
+		case <-r.n.ctx.Done():
+			return event{fail: interrupted(causeOf(r.n.ctx), guarantee.MaybeExecuted, "while the stream was open")}
+		}
+	}
+}
+
+// take takes the next event, if there is one.
+func (r *reader) take() (event, bool) {
+	r.mu.Lock()
+	if len(r.queue) == 0 || r.closed {
+		fail := r.failed
+		r.mu.Unlock()
+		return event{fail: fail}, fail != nil
+	}
+	e := r.queue[0]
+	if r.queue = r.queue[1:]; len(r.queue) == 0 {
+		r.queue = nil // what it has grown to is not kept
+	}
+	r.bytes -= e.size
+	r.consumed++
+	line := r.line
+	r.mu.Unlock()
+	signal(r.room)
+	if line != nil && !e.last {
+		line.credit(e.size)
+	}
+	return e, true
+}
+
+// fail ends the stream for a reason that does not come from the actor.
+func (r *reader) fail(f *failure) {
+	r.mu.Lock()
+	if r.failed == nil {
+		r.failed = f
+	}
+	r.mu.Unlock()
+	signal(r.ready)
+}
+
+// close ends the reading.
+func (r *reader) close() {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return
+	}
+	r.closed = true
+	r.queue, r.early = nil, nil
+	leave, unwatch := r.leave, r.unwatch
+	r.mu.Unlock()
+	if unwatch != nil {
+		unwatch()
+	}
+	if leave != nil {
+		leave()
+	}
+}
+
+// hasRoom reports whether the window takes another event of so many bytes. r.mu is
+// held.
+func (r *reader) hasRoom(size int) bool {
+	return len(r.queue) == 0 || len(r.queue) < streamWindow && r.bytes+size <= streamWindowBytes
+}
+
+// accept adds what has arrived, and what has waited for it. r.mu is held.
+func (r *reader) accept(e event) {
+	for ok := true; ok; e, ok = r.early[r.received+1] {
+		delete(r.early, r.received+1)
+		r.received++
+		if !e.opening {
+			r.queue = append(r.queue, e)
+			r.bytes += e.size
+		}
+	}
+}
+
+// signal puts a token into a channel that has room for one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// localOutlet is the way to a reader on the actor's own node. Events are copied
+// unless the method is immutable, so that they are the reader's own wherever the
+// actor lives.
+type localOutlet struct {
+	r             *reader
+	copy, convert bool
+}
+
+func (l localOutlet) open() {
+	l.r.mu.Lock()
+	l.r.received, l.r.consumed = 1, 1
+	l.r.mu.Unlock()
+	l.r.watch()
+}
+
+func (l localOutlet) put(ctx context.Context, message proto.Message, size int) *failure {
+	switch {
+	case l.convert:
+		b, err := proto.Marshal(message)
+		if err == nil {
+			message = l.r.spec.reply().New().Interface()
+			err = proto.Unmarshal(b, message)
+		}
+		if err != nil {
+			return unreadableReply(err)
+		}
+	case l.copy:
+		message = proto.Clone(message)
+	}
+	for {
+		l.r.mu.Lock()
+		closed, fits := l.r.closed, l.r.hasRoom(size)
+		if fits && !closed {
+			l.r.accept(event{message: message, size: size})
+		}
+		l.r.mu.Unlock()
+		switch {
+		case closed:
+			return interrupted(errUnread, guarantee.MaybeExecuted, "while the stream was open")
+		case fits:
+			signal(l.r.ready)
+			return nil
+		}
+		select {
+		case <-l.r.room:
+		case <-ctx.Done():
+			return interrupted(causeOf(ctx), guarantee.MaybeExecuted, "while the stream was open")
+		}
+	}
+}
+
+func (l localOutlet) end(f *failure) {
+	l.r.mu.Lock()
+	l.r.accept(event{last: true, fail: f})
+	l.r.mu.Unlock()
+	signal(l.r.ready)
+}
+
+// line is how a reader talks with the node of its actor.
+type line struct {
+	r    *reader
+	peer *peer
+	to   link.Peer
+	id   uint64
+	// heard is when the actor's node was last heard of, and silence looks whether
+	// that is too long ago. credited and size are what the reader has taken since it
+	// told. All are guarded by the reader's mutex.
+	heard    time.Time
+	silence  *time.Timer
+	credited uint64
+	size     int
+}
+
+// connect makes the reader one of a stream of another node. p.mu is held.
+func (r *reader) connect(p *peer, id uint64) {
+	l := &line{r: r, peer: p, id: id, to: r.n.linkPeer(p.session), heard: time.Now()}
+	r.mu.Lock()
+	r.line, r.consumed = l, 1
+	l.silence = time.AfterFunc(streamSilence, l.listen)
+	r.mu.Unlock()
+	if p.reading == nil {
+		p.reading = make(map[uint64]*reader)
+	}
+	p.reading[id] = r
+}
+
+// listen gives the stream up when nothing was heard for too long.
+func (l *line) listen() {
+	l.r.mu.Lock()
+	left := streamSilence - time.Since(l.heard)
+	if left > 0 && !l.r.closed {
+		l.silence.Reset(left)
+	}
+	l.r.mu.Unlock()
+	if left <= 0 {
+		l.r.fail(lost("nothing was heard of the stream for %v: open it again", streamSilence))
+	}
+}
+
+// hangUp ends the line with its reader.
+func (l *line) hangUp() {
+	l.r.mu.Lock()
+	l.silence.Stop()
+	l.r.mu.Unlock()
+	l.peer.mu.Lock()
+	_, open := l.peer.reading[l.id]
+	delete(l.peer.reading, l.id)
+	l.peer.mu.Unlock()
+	if open {
+		l.r.n.cancelStream(l.to, l.id)
+	}
+}
+
+// credit tells the actor's node of what the reader has taken, once it is worth it.
+func (l *line) credit(size int) {
+	l.r.mu.Lock()
+	l.size += size
+	due := l.r.consumed-l.credited >= streamWindow/2 || l.size >= streamWindowBytes/2
+	p := l.progress(0)
+	if due {
+		l.credited, l.size = l.r.consumed, 0
+	}
+	l.r.mu.Unlock()
+	if due {
+		l.tell(p)
+	}
+}
+
+// progress is how far the reader is. The reader's mutex is held.
+func (l *line) progress(probe uint64) link.Progress {
+	return link.Progress{ID: l.id, Received: l.r.received, Consumed: l.r.consumed, Probe: probe}
+}
+
+// tell sends the reader's progress. If it is lost, a probe will ask for it.
+func (l *line) tell(p link.Progress) {
+	n := l.r.n
+	n.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, cancelTimeout)
+		defer cancel()
+		_ = n.endpoint.Send(ctx, l.to, link.Frame{Progress: &p})
+	})
+}
+
+// receive takes a part that has arrived. message is the event that it has.
+func (l *line) receive(f *link.Response, e event) {
+	r := l.r
+	r.mu.Lock()
+	l.heard = time.Now()
+	finished := false
+	switch {
+	case f.Probe != 0 || r.closed:
+	case f.Part == r.received+1:
+		r.accept(e)
+	case f.Part > r.received && f.Part <= r.consumed+streamWindow+1:
+		if r.early == nil {
+			r.early = make(map[uint64]event)
+		}
+		r.early[f.Part] = e
+	}
+	if last := len(r.queue) - 1; last >= 0 && r.queue[last].last {
+		finished = true
+	}
+	p := l.progress(f.Probe)
+	r.mu.Unlock()
+	signal(r.ready)
+	if finished {
+		// All is here: the other end need not keep anything.
+		l.peer.mu.Lock()
+		delete(l.peer.reading, l.id)
+		l.peer.mu.Unlock()
+	}
+	if finished || f.Probe != 0 {
+		l.tell(p)
+	}
+}
+
+// receivePart hands a part of a stream to its reader.
+func (n *Node) receivePart(p *peer, f *link.Response) {
+	p.mu.Lock()
+	r, opened := p.reading[f.ID], (*waiter)(nil)
+	if w := p.pending[f.ID]; r == nil && w != nil && w.reader != nil {
+		delete(p.pending, f.ID)
+		r, opened = w.reader, w
+		r.connect(p, f.ID)
+	}
+	p.mu.Unlock()
+	if r == nil {
+		n.cancelStream(n.linkPeer(p.session), f.ID) // nobody reads it any more
+		return
+	}
+	if opened != nil {
+		r.attach(r.line.hangUp)
+		r.watch()
+	}
+	r.line.receive(f, r.decode(f))
+	if opened != nil {
+		opened.deliver(result{})
+	}
+}
+
+// decode reads what a part has.
+func (r *reader) decode(f *link.Response) event {
+	switch {
+	case f.Probe != 0 || f.Part == 1:
+		return event{opening: true}
+	case f.Last && f.Code != 0:
+		return event{last: true, fail: failureOf(f)}
+	case f.Last:
+		return event{last: true}
+	}
+	m := r.spec.reply().New().Interface()
+	if err := proto.Unmarshal(f.Payload, m); err != nil {
+		return event{last: true, fail: unreadableReply(err)}
+	}
+	return event{message: m, size: len(f.Payload)}
+}
+
+// linkPeer is a session as the link knows it.
+func (n *Node) linkPeer(session string) link.Peer {
+	to := link.Peer{Session: session}
+	if m, ok := n.view.Get(session); ok {
+		to.Address = m.Address
+	}
+	return to
+}
