@@ -52,7 +52,9 @@ var corpus = []struct {
 	{name: "gopackage/init.proto"},
 	{name: "gopackage/main.proto", refused: []string{"gopackage/main.proto:7:1: go_package: the package would be called main,"}},
 	{name: "gopackage/documentation.proto", refused: []string{"gopackage/documentation.proto:7:1: go_package: the package would be called documentation,"}},
-	{name: "gopackage/illegal.proto", refused: []string{"gopackage/illegal.proto:7:1: go_package: \"example.com/gopackage/a b//c\" is no import path of Go:"}},
+	{name: "gopackage/illegal.proto", refused: []string{"gopackage/illegal.proto:7:1: go_package: \"example.com/gopackage/a b//c\" is no import path of Go, which takes no element \"a b\":"}},
+	{name: "gopackage/unicode.proto", refused: []string{"gopackage/unicode.proto:7:1: go_package: \"example.com/gopackage/ünïcode\" is no import path of Go, which takes no element \"ünïcode\":"}},
+	{name: "gopackage/device.proto", refused: []string{"gopackage/device.proto:7:1: go_package: \"example.com/gopackage/aux/v1\" is no import path of Go, which takes no element \"aux\":"}},
 	{name: "gopackage/keyword.proto", refused: []string{"gopackage/keyword.proto:7:1: go_package: \"type\" cannot be the name of a Go package:"}},
 	// In the package of the messages nothing has to import them.
 	{name: "gopackage/relative.proto", together: []string{}, refused: []string{"gopackage/relative.proto:7:1: go_package: \"./pb\" is relative,"}},

@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"io"
 	"path"
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -88,13 +89,14 @@ func (r *reader) checkPackage(file *protogen.File, imported bool) {
 		r.problems.add(file.Desc, at, subject+": "+format, args...)
 	}
 	const such = `"example.com/bank/gen/bank/v1"`
+	fault, importable := checkImportPath(importPath)
 	switch {
 	case isRelative(importPath) && imported:
 		refuse("%q is relative, so that the package of the actors cannot import the messages: write the import path as other Go code does, such as "+such+
 			", and set the plugins' option module or paths for where the files go", importPath)
 		return
-	case !isRelative(importPath) && !isImportPath(importPath):
-		refuse("%q is no import path of Go: write one such as "+such, importPath)
+	case !isRelative(importPath) && !importable:
+		refuse("%q is no import path of Go, which takes no element %q: write one such as "+such, importPath, fault)
 		return
 	case !token.IsIdentifier(name):
 		refuse("%q cannot be the name of a Go package: write a name of letters and digits behind the semicolon, such as \"%s;bankv1\"", name, importPath)
@@ -125,15 +127,24 @@ func isRelative(importPath string) bool {
 	return first == "." || first == ".."
 }
 
-// isImportPath reports whether the go command takes a path in an import.
-func isImportPath(importPath string) bool {
-	const illegal = "!\"#$%&'()*,:;<=>?[\\]^`{|}\uFFFD"
-	for _, r := range importPath {
-		if !unicode.IsGraphic(r) || unicode.IsSpace(r) || strings.ContainsRune(illegal, r) {
-			return false
+// plainElement matches the elements of import paths that the go command takes
+// in a module.
+var plainElement = regexp.MustCompile(`^[A-Za-z0-9_~.+-]*[A-Za-z0-9_~+-]$`)
+
+// reservedElement matches those that it refuses all the same: the folder of
+// vendored packages and, on every platform, names of devices and shortened
+// names on Windows.
+var reservedElement = regexp.MustCompile(`^vendor$|^(?i:con|prn|aux|nul|com[1-9]|lpt[1-9]|[^.]*~[0-9]+)(\.|$)`)
+
+// checkImportPath returns the element for which the go command does not take a
+// path in an import.
+func checkImportPath(importPath string) (fault string, ok bool) {
+	for i, element := range strings.Split(importPath, "/") {
+		if !plainElement.MatchString(element) || reservedElement.MatchString(element) || i == 0 && element[0] == '-' {
+			return element, false
 		}
 	}
-	return path.Clean(importPath) == importPath && importPath[0] != '/'
+	return "", true
 }
 
 // output is the path of the Go file for the actors of file.
