@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"go/format"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path"
@@ -163,6 +165,25 @@ func TestGolden(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPackageDocRepeatsNothing: Go joins what the files of a package say of it.
+func TestPackageDocRepeatsNothing(t *testing.T) {
+	said := make(map[string]string)
+	separate, _, _ := golden(t)
+	for _, file := range run(t, descriptors(t), DefaultPackageSuffix, separate...).GetFile() {
+		parsed, err := parser.ParseFile(token.NewFileSet(), "", file.GetContent(), parser.ParseComments|parser.PackageClauseOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for paragraph := range strings.SplitSeq(parsed.Doc.Text(), "\n\n") {
+			key := path.Dir(file.GetName()) + ": " + paragraph
+			if other, again := said[key]; again {
+				t.Errorf("%s says what %s says already: %q", file.GetName(), other, paragraph)
+			}
+			said[key] = file.GetName()
+		}
 	}
 }
 

@@ -94,7 +94,7 @@ func (w writer) host() {
 		text += "which lives until the actor is passivated or moved; what it holds is not stored."
 	}
 	text += " Where " + localSpawn + " fails, no handler runs, and the next call tries again."
-	comment(w.Group, wrap(text), w.alsoDeprecated())
+	comment(w.Group, wrap(text), example("node, err := cajun.Start(ctx, "+w.file.Package.Name+"."+w.names.Host()+"(new"+a.GoName+"), ...)"), w.alsoDeprecated())
 	w.Func().Id(w.names.Host()).
 		Types(jen.Id(param).Id(w.names.Interface())).
 		Params(jen.Id(localSpawn).Add(spawn.Add(results))).

@@ -47,25 +47,10 @@ func File(f *schema.File) ([]byte, error) {
 	return groupImports(source.Bytes()), nil
 }
 
-// packageDoc says what is in the package and, by the example of its first
-// actor, how that is used.
+// packageDoc says what the file adds to its package. Go joins what the files
+// of a package say of it, so all that holds for every actor is said elsewhere.
 func packageDoc(f *schema.File) []string {
-	lines := wrap("Package " + f.Package.Name + " has the actors of " + f.Source + ": " + listActors(f) + ".")
-	a := f.Actors[0]
-	if len(a.Methods) == 0 {
-		return lines
-	}
-	name, reply := names.Actor(a.GoName), "reply, err :="
-	if a.Methods[0].OneWay {
-		reply = "err ="
-	}
-	lines = append(lines, "//")
-	lines = append(lines, wrap("To each belong an interface, which its author implements; an option, by which a node hosts it; "+
-		"and a Pid, through which every node of the cluster calls it:")...)
-	return append(lines, "//",
-		"//\tnode, err := cajun.Start(ctx, "+f.Package.Name+"."+name.Host()+"(new"+a.GoName+"), ...)",
-		"//\tpid := "+f.Package.Name+"."+name.NewPid()+"(node, key)",
-		"//\t"+reply+" pid."+a.Methods[0].GoName+"(ctx, req)")
+	return wrap("Package " + f.Package.Name + " has the actors of " + f.Source + ": " + listActors(f) + ".")
 }
 
 // listActors is "A", "A and B", "A, B and C".
@@ -88,6 +73,9 @@ type writer struct {
 	names names.Actor
 	file  *schema.File
 }
+
+// example is a line of code in a comment.
+func example(code string) []string { return []string{"//\t" + code} }
 
 // pointer is the type of a message as Go code passes it.
 func pointer(m schema.Message) *jen.Statement {

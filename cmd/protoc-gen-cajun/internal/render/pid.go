@@ -27,7 +27,7 @@ func (w writer) pid() {
 	w.Var().Id("_").Id(w.names.Interface()).Op("=").Id(pid).Values()
 
 	comment(w.Group, wrap(w.names.NewPid()+" is the address of the actor with the given key, to be called through "+localFrom+
-		": a node, or within an actor its [cajun.Self]."), w.alsoDeprecated())
+		": a node, or within an actor its [cajun.Self]."), w.exampleCall(), w.alsoDeprecated())
 	base := jen.Qual(runtimePath, "NewPid").Call(jen.Id(localFrom), jen.Id(w.names.KindVar()), jen.Id(localKey))
 	w.Func().Id(w.names.NewPid()).
 		Params(jen.Id(localFrom).Qual(runtimePath, "Caller"), jen.Id(localKey).String()).
@@ -50,6 +50,18 @@ func (w writer) pid() {
 			jen.Return(jen.Id(w.names.MethodVar(m.GoName)).Dot(call).
 				Call(jen.Id(localCtx), jen.Id(localPid).Dot(field), jen.Id(localReq))))
 	}
+}
+
+// exampleCall shows how the actor's first method is called.
+func (w writer) exampleCall() []string {
+	if len(w.actor.Methods) == 0 {
+		return nil
+	}
+	m, results := w.actor.Methods[0], "reply, err"
+	if m.OneWay {
+		results = "err"
+	}
+	return example(results + " := " + w.file.Package.Name + "." + w.names.NewPid() + "(node, key)." + m.GoName + "(ctx, req)")
 }
 
 func (w writer) hasMethod(goName string) bool {

@@ -53,3 +53,11 @@ func TestWrapKeepsLongWords(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestImportsOfModulesWithoutADotAreNotTheStandardLibrary(t *testing.T) {
+	const source = "package p\n\nimport (\n\t\"context\"\n\thellov1 \"hello/gen/v1\"\n\t\"time\"\n)\n\nvar X int\n"
+	const want = "package p\n\nimport (\n\t\"context\"\n\t\"time\"\n\n\thellov1 \"hello/gen/v1\"\n)\n\nvar X int\n"
+	if got := string(groupImports([]byte(source))); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -3,14 +3,6 @@
 
 // Package failpointv1cajun has the actors of failpoint/v1/failpoint.proto:
 // Scribe.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, failpointv1cajun.HostScribe(newScribe), ...)
-//	pid := failpointv1cajun.NewScribePid(node, key)
-//	reply, err := pid.Enter(ctx, req)
 package failpointv1cajun
 
 import (
@@ -98,6 +90,8 @@ type Scribe interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, failpointv1cajun.HostScribe(newScribe), ...)
 func HostScribe[A Scribe](spawn func(*cajun.Self, *failpointv1.ScribeState) (A, error)) cajun.Option {
 	return cajun.HostWithState(scribeKind, spawn,
 		cajun.Handle(scribe_Enter, A.Enter),
@@ -121,6 +115,8 @@ var _ Scribe = ScribePid{}
 
 // NewScribePid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := failpointv1cajun.NewScribePid(node, key).Enter(ctx, req)
 func NewScribePid(from cajun.Caller, key string) ScribePid {
 	return ScribePid{cajun.NewPid(from, scribeKind, key)}
 }

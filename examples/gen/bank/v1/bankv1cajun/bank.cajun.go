@@ -3,14 +3,6 @@
 
 // Package bankv1cajun has the actors of bank/v1/bank.proto: Account, Transfer
 // and Mailbox.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, bankv1cajun.HostAccount(newAccount), ...)
-//	pid := bankv1cajun.NewAccountPid(node, key)
-//	reply, err := pid.Open(ctx, req)
 package bankv1cajun
 
 import (
@@ -150,6 +142,8 @@ type Account interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, bankv1cajun.HostAccount(newAccount), ...)
 func HostAccount[A Account](spawn func(*cajun.Self, *bankv1.AccountState) (A, error)) cajun.Option {
 	return cajun.HostWithState(accountKind, spawn,
 		cajun.Handle(account_Open, A.Open),
@@ -177,6 +171,8 @@ var _ Account = AccountPid{}
 
 // NewAccountPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := bankv1cajun.NewAccountPid(node, key).Open(ctx, req)
 func NewAccountPid(from cajun.Caller, key string) AccountPid {
 	return AccountPid{cajun.NewPid(from, accountKind, key)}
 }
@@ -344,6 +340,8 @@ type Transfer interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, bankv1cajun.HostTransfer(newTransfer), ...)
 func HostTransfer[A Transfer](spawn func(*cajun.Self, *bankv1.TransferState) (A, error)) cajun.Option {
 	return cajun.HostWithState(transferKind, spawn,
 		cajun.Handle(transfer_Execute, A.Execute),
@@ -363,6 +361,8 @@ var _ Transfer = TransferPid{}
 
 // NewTransferPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := bankv1cajun.NewTransferPid(node, key).Execute(ctx, req)
 func NewTransferPid(from cajun.Caller, key string) TransferPid {
 	return TransferPid{cajun.NewPid(from, transferKind, key)}
 }
@@ -440,6 +440,8 @@ type Mailbox interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, bankv1cajun.HostMailbox(newMailbox), ...)
 func HostMailbox[A Mailbox](spawn func(*cajun.Self, *bankv1.MailboxState) (A, error)) cajun.Option {
 	return cajun.HostWithState(mailboxKind, spawn,
 		cajun.HandleOneWay(mailbox_Notify, A.Notify),
@@ -459,6 +461,8 @@ var _ Mailbox = MailboxPid{}
 
 // NewMailboxPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	err := bankv1cajun.NewMailboxPid(node, key).Notify(ctx, req)
 func NewMailboxPid(from cajun.Caller, key string) MailboxPid {
 	return MailboxPid{cajun.NewPid(from, mailboxKind, key)}
 }

@@ -2,14 +2,6 @@
 // source: greeter/v1/greeter.proto
 
 // Package greeterv1cajun has the actors of greeter/v1/greeter.proto: Greeter.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, greeterv1cajun.HostGreeter(newGreeter), ...)
-//	pid := greeterv1cajun.NewGreeterPid(node, key)
-//	reply, err := pid.Greet(ctx, req)
 package greeterv1cajun
 
 import (
@@ -65,6 +57,8 @@ type Greeter interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, greeterv1cajun.HostGreeter(newGreeter), ...)
 func HostGreeter[A Greeter](spawn func(*cajun.Self, *greeterv1.GreeterState) (A, error)) cajun.Option {
 	return cajun.HostWithState(greeterKind, spawn,
 		cajun.Handle(greeter_Greet, A.Greet),
@@ -85,6 +79,8 @@ var _ Greeter = GreeterPid{}
 
 // NewGreeterPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := greeterv1cajun.NewGreeterPid(node, key).Greet(ctx, req)
 func NewGreeterPid(from cajun.Caller, key string) GreeterPid {
 	return GreeterPid{cajun.NewPid(from, greeterKind, key)}
 }

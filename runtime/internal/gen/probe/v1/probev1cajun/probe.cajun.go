@@ -3,14 +3,6 @@
 
 // Package probev1cajun has the actors of probe/v1/probe.proto: Counter and
 // Echo.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, probev1cajun.HostCounter(newCounter), ...)
-//	pid := probev1cajun.NewCounterPid(node, key)
-//	reply, err := pid.Add(ctx, req)
 package probev1cajun
 
 import (
@@ -118,6 +110,8 @@ type Counter interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, probev1cajun.HostCounter(newCounter), ...)
 func HostCounter[A Counter](spawn func(*cajun.Self, *probev1.CounterState) (A, error)) cajun.Option {
 	return cajun.HostWithState(counterKind, spawn,
 		cajun.Handle(counter_Add, A.Add),
@@ -143,6 +137,8 @@ var _ Counter = CounterPid{}
 
 // NewCounterPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := probev1cajun.NewCounterPid(node, key).Add(ctx, req)
 func NewCounterPid(from cajun.Caller, key string) CounterPid {
 	return CounterPid{cajun.NewPid(from, counterKind, key)}
 }
@@ -349,6 +345,8 @@ type Echo interface {
 // of an actor calls spawn for a fresh instance, which lives until the actor is
 // passivated or moved; what it holds is not stored. Where spawn fails, no
 // handler runs, and the next call tries again.
+//
+//	node, err := cajun.Start(ctx, probev1cajun.HostEcho(newEcho), ...)
 func HostEcho[A Echo](spawn func(*cajun.Self) (A, error)) cajun.Option {
 	return cajun.Host(echoKind, spawn,
 		cajun.Handle(echo_Echo, A.Echo),
@@ -376,6 +374,8 @@ var _ Echo = EchoPid{}
 
 // NewEchoPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := probev1cajun.NewEchoPid(node, key).Echo(ctx, req)
 func NewEchoPid(from cajun.Caller, key string) EchoPid {
 	return EchoPid{cajun.NewPid(from, echoKind, key)}
 }

@@ -37,6 +37,8 @@ type Room interface {
 // that it is given: handlers change that message in place, as the runtime
 // commits it and no other. Where spawn fails, no handler runs, and the next
 // call tries again.
+//
+//	node, err := cajun.Start(ctx, samev1.HostRoom(newRoom), ...)
 func HostRoom[T Room](spawn func(*cajun.Self, *A) (T, error)) cajun.Option {
 	return cajun.HostWithState(roomKind, spawn,
 		cajun.Handle(room_Enter, T.Enter),
@@ -55,6 +57,8 @@ var _ Room = RoomPid{}
 
 // NewRoomPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := samev1.NewRoomPid(node, key).Enter(ctx, req)
 func NewRoomPid(from cajun.Caller, key string) RoomPid {
 	return RoomPid{cajun.NewPid(from, roomKind, key)}
 }

@@ -8,14 +8,6 @@
 
 // Package bankv1cajun has the actors of golden/bank/v1/bank.proto: Account and
 // Vault.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, bankv1cajun.HostAccount(newAccount), ...)
-//	pid := bankv1cajun.NewAccountPid(node, key)
-//	reply, err := pid.Deposit(ctx, req)
 package bankv1cajun
 
 import (
@@ -131,6 +123,8 @@ type Account interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, bankv1cajun.HostAccount(newAccount), ...)
 func HostAccount[A Account](spawn func(*cajun.Self, *bankv1.AccountState) (A, error)) cajun.Option {
 	return cajun.HostWithState(accountKind, spawn,
 		cajun.Handle(account_Deposit, A.Deposit),
@@ -156,6 +150,8 @@ var _ Account = AccountPid{}
 
 // NewAccountPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := bankv1cajun.NewAccountPid(node, key).Deposit(ctx, req)
 func NewAccountPid(from cajun.Caller, key string) AccountPid {
 	return AccountPid{cajun.NewPid(from, accountKind, key)}
 }
@@ -349,6 +345,8 @@ type Vault interface {
 // passivated or moved; what it holds is not stored. Where spawn fails, no
 // handler runs, and the next call tries again.
 //
+//	node, err := cajun.Start(ctx, bankv1cajun.HostVault(newVault), ...)
+//
 // Deprecated: declared so in golden/bank/v1/bank.proto.
 func HostVault[A Vault](spawn func(*cajun.Self) (A, error)) cajun.Option {
 	return cajun.Host(vaultKind, spawn,
@@ -373,6 +371,8 @@ var _ Vault = VaultPid{}
 
 // NewVaultPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := bankv1cajun.NewVaultPid(node, key).Open(ctx, req)
 //
 // Deprecated: declared so in golden/bank/v1/bank.proto.
 func NewVaultPid(from cajun.Caller, key string) VaultPid {

@@ -3,14 +3,6 @@
 
 // Package hybridv1cajun has the actors of golden/edition2023/v1/hybrid.proto:
 // Counter.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, hybridv1cajun.HostCounter(newCounter), ...)
-//	pid := hybridv1cajun.NewCounterPid(node, key)
-//	reply, err := pid.Add(ctx, req)
 package hybridv1cajun
 
 import (
@@ -51,6 +43,8 @@ type Counter interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, hybridv1cajun.HostCounter(newCounter), ...)
 func HostCounter[A Counter](spawn func(*cajun.Self, *hybridv1.CounterState) (A, error)) cajun.Option {
 	return cajun.HostWithState(counterKind, spawn,
 		cajun.Handle(counter_Add, A.Add),
@@ -69,6 +63,8 @@ var _ Counter = CounterPid{}
 
 // NewCounterPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := hybridv1cajun.NewCounterPid(node, key).Add(ctx, req)
 func NewCounterPid(from cajun.Caller, key string) CounterPid {
 	return CounterPid{cajun.NewPid(from, counterKind, key)}
 }

@@ -3,14 +3,6 @@
 
 // Package opaquev1cajun has the actors of golden/edition2024/v1/opaque.proto:
 // Counter.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, opaquev1cajun.HostCounter(newCounter), ...)
-//	pid := opaquev1cajun.NewCounterPid(node, key)
-//	reply, err := pid.Add(ctx, req)
 package opaquev1cajun
 
 import (
@@ -59,6 +51,8 @@ type Counter interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, opaquev1cajun.HostCounter(newCounter), ...)
 func HostCounter[A Counter](spawn func(*cajun.Self, *opaquev1.CounterState) (A, error)) cajun.Option {
 	return cajun.HostWithState(counterKind, spawn,
 		cajun.Handle(counter_Add, A.Add),
@@ -78,6 +72,8 @@ var _ Counter = CounterPid{}
 
 // NewCounterPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := opaquev1cajun.NewCounterPid(node, key).Add(ctx, req)
 func NewCounterPid(from cajun.Caller, key string) CounterPid {
 	return CounterPid{cajun.NewPid(from, counterKind, key)}
 }

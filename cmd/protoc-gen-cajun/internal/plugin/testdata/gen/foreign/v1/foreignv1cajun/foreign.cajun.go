@@ -3,14 +3,6 @@
 
 // Package foreignv1cajun has the actors of golden/foreign/v1/foreign.proto:
 // Foreign.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, foreignv1cajun.HostForeign(newForeign), ...)
-//	pid := foreignv1cajun.NewForeignPid(node, key)
-//	reply, err := pid.Known(ctx, req)
 package foreignv1cajun
 
 import (
@@ -70,6 +62,8 @@ type Foreign interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, foreignv1cajun.HostForeign(newForeign), ...)
 func HostForeign[A Foreign](spawn func(*cajun.Self, *structpb.Struct) (A, error)) cajun.Option {
 	return cajun.HostWithState(foreignKind, spawn,
 		cajun.Handle(foreign_Known, A.Known),
@@ -90,6 +84,8 @@ var _ Foreign = ForeignPid{}
 
 // NewForeignPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := foreignv1cajun.NewForeignPid(node, key).Known(ctx, req)
 func NewForeignPid(from cajun.Caller, key string) ForeignPid {
 	return ForeignPid{cajun.NewPid(from, foreignKind, key)}
 }

@@ -3,14 +3,6 @@
 
 // Package namesv1cajun has the actors of golden/names/v1/names.proto: A, A_B,
 // A_B_, Lower and Mute.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, namesv1cajun.HostA(newA), ...)
-//	pid := namesv1cajun.NewAPid(node, key)
-//	reply, err := pid.B_C(ctx, req)
 package namesv1cajun
 
 import (
@@ -56,6 +48,8 @@ type A interface {
 // is given: handlers change that message in place, as the runtime commits it
 // and no other. Where spawn fails, no handler runs, and the next call tries
 // again.
+//
+//	node, err := cajun.Start(ctx, namesv1cajun.HostA(newA), ...)
 func HostA[U A](spawn func(*cajun.Self, *namesv1.T) (U, error)) cajun.Option {
 	return cajun.HostWithState(aKind, spawn,
 		cajun.Handle(a_B_C, U.B_C),
@@ -75,6 +69,8 @@ var _ A = APid{}
 
 // NewAPid is the address of the actor with the given key, to be called through
 // from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := namesv1cajun.NewAPid(node, key).B_C(ctx, req)
 func NewAPid(from cajun.Caller, key string) APid {
 	return APid{cajun.NewPid(from, aKind, key)}
 }
@@ -130,6 +126,8 @@ type A_B interface {
 // an actor calls spawn for a fresh instance, which lives until the actor is
 // passivated or moved; what it holds is not stored. Where spawn fails, no
 // handler runs, and the next call tries again.
+//
+//	node, err := cajun.Start(ctx, namesv1cajun.HostA_B(newA_B), ...)
 func HostA_B[A A_B](spawn func(*cajun.Self) (A, error)) cajun.Option {
 	return cajun.Host(a__BKind, spawn,
 		cajun.Handle(a__B_C, A.C),
@@ -148,6 +146,8 @@ var _ A_B = A_BPid{}
 
 // NewA_BPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := namesv1cajun.NewA_BPid(node, key).C(ctx, req)
 func NewA_BPid(from cajun.Caller, key string) A_BPid {
 	return A_BPid{cajun.NewPid(from, a__BKind, key)}
 }
@@ -193,6 +193,8 @@ type A_B_ interface {
 // of an actor calls spawn for a fresh instance, which lives until the actor is
 // passivated or moved; what it holds is not stored. Where spawn fails, no
 // handler runs, and the next call tries again.
+//
+//	node, err := cajun.Start(ctx, namesv1cajun.HostA_B_(newA_B_), ...)
 func HostA_B_[A A_B_](spawn func(*cajun.Self) (A, error)) cajun.Option {
 	return cajun.Host(a__B__Kind, spawn,
 		cajun.Handle(a__B___Kind, A.Kind),
@@ -211,6 +213,8 @@ var _ A_B_ = A_B_Pid{}
 
 // NewA_B_Pid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := namesv1cajun.NewA_B_Pid(node, key).Kind(ctx, req)
 func NewA_B_Pid(from cajun.Caller, key string) A_B_Pid {
 	return A_B_Pid{cajun.NewPid(from, a__B__Kind, key)}
 }
@@ -336,6 +340,8 @@ type Lower interface {
 // of an actor calls spawn for a fresh instance, which lives until the actor is
 // passivated or moved; what it holds is not stored. Where spawn fails, no
 // handler runs, and the next call tries again.
+//
+//	node, err := cajun.Start(ctx, namesv1cajun.HostLower(newLower), ...)
 func HostLower[A Lower](spawn func(*cajun.Self) (A, error)) cajun.Option {
 	return cajun.Host(lowerKind, spawn,
 		cajun.Handle(lower_Pid, A.Pid),
@@ -368,6 +374,8 @@ var _ Lower = LowerPid{}
 
 // NewLowerPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := namesv1cajun.NewLowerPid(node, key).Pid(ctx, req)
 func NewLowerPid(from cajun.Caller, key string) LowerPid {
 	return LowerPid{cajun.NewPid(from, lowerKind, key)}
 }
@@ -524,6 +532,8 @@ type Mute interface{}
 // of an actor calls spawn for a fresh instance, which lives until the actor is
 // passivated or moved; what it holds is not stored. Where spawn fails, no
 // handler runs, and the next call tries again.
+//
+//	node, err := cajun.Start(ctx, namesv1cajun.HostMute(newMute), ...)
 func HostMute[A Mute](spawn func(*cajun.Self) (A, error)) cajun.Option {
 	return cajun.Host(muteKind, spawn)
 }

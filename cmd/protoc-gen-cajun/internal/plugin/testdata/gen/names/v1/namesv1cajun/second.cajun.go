@@ -2,14 +2,6 @@
 // source: golden/names/v1/second.proto
 
 // Package namesv1cajun has the actors of golden/names/v1/second.proto: Second.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, namesv1cajun.HostSecond(newSecond), ...)
-//	pid := namesv1cajun.NewSecondPid(node, key)
-//	reply, err := pid.Run(ctx, req)
 package namesv1cajun
 
 import (
@@ -47,6 +39,8 @@ type Second interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, namesv1cajun.HostSecond(newSecond), ...)
 func HostSecond[A Second](spawn func(*cajun.Self, *namesv1.LowerPid) (A, error)) cajun.Option {
 	return cajun.HostWithState(secondKind, spawn,
 		cajun.Handle(second_Run, A.Run),
@@ -65,6 +59,8 @@ var _ Second = SecondPid{}
 
 // NewSecondPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := namesv1cajun.NewSecondPid(node, key).Run(ctx, req)
 func NewSecondPid(from cajun.Caller, key string) SecondPid {
 	return SecondPid{cajun.NewPid(from, secondKind, key)}
 }

@@ -2,14 +2,6 @@
 // source: golden/proto2/v1/old.proto
 
 // Package oldv1cajun has the actors of golden/proto2/v1/old.proto: Old.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, oldv1cajun.HostOld(newOld), ...)
-//	pid := oldv1cajun.NewOldPid(node, key)
-//	reply, err := pid.Get(ctx, req)
 package oldv1cajun
 
 import (
@@ -51,6 +43,8 @@ type Old interface {
 // it and no other. Where spawn fails, no handler runs, and the next call tries
 // again.
 //
+//	node, err := cajun.Start(ctx, oldv1cajun.HostOld(newOld), ...)
+//
 // Deprecated: declared so in golden/proto2/v1/old.proto.
 func HostOld[A Old](spawn func(*cajun.Self, *oldv1.Outer_State) (A, error)) cajun.Option {
 	return cajun.HostWithState(oldKind, spawn,
@@ -72,6 +66,8 @@ var _ Old = OldPid{}
 
 // NewOldPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := oldv1cajun.NewOldPid(node, key).Get(ctx, req)
 //
 // Deprecated: declared so in golden/proto2/v1/old.proto.
 func NewOldPid(from cajun.Caller, key string) OldPid {

@@ -3,14 +3,6 @@
 
 // Package upgradev0cajun has the actors of golden/upgrade/v0/ledger.proto:
 // Ledger.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, upgradev0cajun.HostLedger(newLedger), ...)
-//	pid := upgradev0cajun.NewLedgerPid(node, key)
-//	reply, err := pid.Add(ctx, req)
 package upgradev0cajun
 
 import (
@@ -51,6 +43,8 @@ type Ledger interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, upgradev0cajun.HostLedger(newLedger), ...)
 func HostLedger[A Ledger](spawn func(*cajun.Self, *upgradev0.LedgerState) (A, error)) cajun.Option {
 	return cajun.HostWithState(ledgerKind, spawn,
 		cajun.Handle(ledger_Add, A.Add),
@@ -69,6 +63,8 @@ var _ Ledger = LedgerPid{}
 
 // NewLedgerPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := upgradev0cajun.NewLedgerPid(node, key).Add(ctx, req)
 func NewLedgerPid(from cajun.Caller, key string) LedgerPid {
 	return LedgerPid{cajun.NewPid(from, ledgerKind, key)}
 }

@@ -3,14 +3,6 @@
 
 // Package upgradev1cajun has the actors of golden/upgrade/v1/ledger.proto:
 // Ledger.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, upgradev1cajun.HostLedger(newLedger), ...)
-//	pid := upgradev1cajun.NewLedgerPid(node, key)
-//	reply, err := pid.Add(ctx, req)
 package upgradev1cajun
 
 import (
@@ -62,6 +54,8 @@ type Ledger interface {
 // loaded state that it is given: handlers change that message in place, as the
 // runtime commits it and no other. Where spawn fails, no handler runs, and the
 // next call tries again.
+//
+//	node, err := cajun.Start(ctx, upgradev1cajun.HostLedger(newLedger), ...)
 func HostLedger[A Ledger](spawn func(*cajun.Self, *upgradev1.LedgerState) (A, error)) cajun.Option {
 	return cajun.HostWithState(ledgerKind, spawn,
 		cajun.Handle(ledger_Add, A.Add),
@@ -81,6 +75,8 @@ var _ Ledger = LedgerPid{}
 
 // NewLedgerPid is the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := upgradev1cajun.NewLedgerPid(node, key).Add(ctx, req)
 func NewLedgerPid(from cajun.Caller, key string) LedgerPid {
 	return LedgerPid{cajun.NewPid(from, ledgerKind, key)}
 }
