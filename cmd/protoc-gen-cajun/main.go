@@ -28,8 +28,6 @@ import (
 	"fmt"
 	"os"
 
-	"google.golang.org/protobuf/compiler/protogen"
-
 	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/command"
 	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin"
 )
@@ -38,13 +36,8 @@ func main() {
 	if len(os.Args) > 1 {
 		os.Exit(command.Run(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	parameters := plugin.Parameters{PackageSuffix: plugin.DefaultPackageSuffix}
-	protogen.Options{ParamFunc: parameters.Set}.Run(func(gen *protogen.Plugin) error {
-		if err := plugin.Generate(gen, parameters.PackageSuffix); err != nil {
-			// buf and protoc put words of their own before it, and editors look for
-			// places at the beginning of lines.
-			return fmt.Errorf("\n%w", err)
-		}
-		return nil
-	})
+	if err := plugin.Run(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "protoc-gen-cajun:", err)
+		os.Exit(1)
+	}
 }

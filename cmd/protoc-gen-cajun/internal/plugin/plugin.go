@@ -3,8 +3,10 @@ package plugin
 
 import (
 	"fmt"
+	"io"
 
 	"google.golang.org/protobuf/compiler/protogen"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/pluginpb"
 
@@ -15,6 +17,37 @@ import (
 // DefaultPackageSuffix is appended to the name of the messages' package to
 // name the package of the generated code.
 const DefaultPackageSuffix = "cajun"
+
+// Run answers the request of a compiler that it reads from in. Its error is
+// about a request that makes no sense; what is wrong with the proto files is
+// part of the answer.
+func Run(in io.Reader, out io.Writer) error {
+	encoded, err := io.ReadAll(in)
+	if err != nil {
+		return fmt.Errorf("cannot read the request: %w", err)
+	}
+	req := new(pluginpb.CodeGeneratorRequest)
+	if err := proto.Unmarshal(encoded, req); err != nil {
+		return fmt.Errorf("cannot understand the request: %w", err)
+	}
+	schema.NamePackages(req)
+	parameters := Parameters{PackageSuffix: DefaultPackageSuffix}
+	gen, err := protogen.Options{ParamFunc: parameters.Set}.New(req)
+	if err != nil {
+		return err
+	}
+	if err := Generate(gen, parameters.PackageSuffix); err != nil {
+		// buf and protoc put words of their own before it, and editors look for
+		// places at the beginning of lines.
+		gen.Error(fmt.Errorf("\n%w", err))
+	}
+	answer, err := proto.Marshal(gen.Response())
+	if err != nil {
+		return fmt.Errorf("cannot write the answer: %w", err)
+	}
+	_, err = out.Write(answer)
+	return err
+}
 
 // Parameters are the options of our own that the plugin takes.
 type Parameters struct{ PackageSuffix string }

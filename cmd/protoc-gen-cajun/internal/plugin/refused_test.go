@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/pluginpb"
 
 	cajunv1 "github.com/cajun-go/cajun/gen/cajun/v1"
 )
@@ -126,4 +128,55 @@ func service(t *testing.T, set *descriptorpb.FileDescriptorSet, file string, nam
 	}
 	t.Fatalf("no service %s in %s", name, file)
 	return nil
+}
+
+// TestRefusesFilesWithoutGoPackage drives the plugin as a compiler does, as
+// protogen itself refuses such files before anything else is read.
+func TestRefusesFilesWithoutGoPackage(t *testing.T) {
+	const source = "golden/bank/v1/bank.proto"
+	for _, test := range []struct {
+		name, goPackage, parameter string
+		want                       []string
+	}{
+		{"none", "", "module=example.com/h", []string{`golden/bank/v1/bank.proto:8:1: go_package is missing: write option go_package = "example.com/h/gen/golden/bank/v1;bankv1";`}},
+		{"a word", "bankv1", "", []string{`golden/bank/v1/bank.proto:14:1: go_package: "bankv1" is one word and no import path of Go: write option go_package = "example.com/bank/gen/golden/bank/v1;bankv1";`}},
+		{"a word and a name", "bank;bankv1", "", []string{`: go_package: "bank" is one word`}},
+		{"beside other faults", "", "", []string{": go_package is missing", `: Account: state "Missing" is no message`}},
+		{"named for all", "", "M" + source + "=example.com/bank;bankv1", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			set := descriptors(t)
+			for _, file := range set.GetFile() {
+				if file.GetName() == source {
+					file.Options.GoPackage = nil
+					if test.goPackage != "" {
+						file.Options.GoPackage = &test.goPackage
+					}
+				}
+			}
+			if len(test.want) > 1 {
+				proto.GetExtension(service(t, set, source, "Account").GetOptions(), cajunv1.E_Actor).(*cajunv1.Actor).State = "Missing"
+			}
+			req, err := proto.Marshal(&pluginpb.CodeGeneratorRequest{FileToGenerate: []string{source}, Parameter: &test.parameter, ProtoFile: set.GetFile()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var answer bytes.Buffer
+			if err := Run(bytes.NewReader(req), &answer); err != nil {
+				t.Fatal(err)
+			}
+			resp := new(pluginpb.CodeGeneratorResponse)
+			if err := proto.Unmarshal(answer.Bytes(), resp); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Count(resp.GetError(), "\n"); got != len(test.want) {
+				t.Errorf("%d problems, want %d: %s", got, len(test.want), resp.GetError())
+			}
+			for _, want := range test.want {
+				if !strings.Contains(resp.GetError(), want) {
+					t.Errorf("got %q, want %q", resp.GetError(), want)
+				}
+			}
+		})
+	}
 }

@@ -16,6 +16,7 @@ import (
 // The numbers of the descriptor fields that lead to a source position.
 const (
 	pathName           = 1
+	pathPackage        = 2
 	pathDependency     = 3
 	pathServiceOptions = 3
 	pathMethodOptions  = 4
@@ -58,9 +59,11 @@ func Read(gen *protogen.Plugin, packageSuffix string) ([]*File, error) {
 		}
 	}
 	r.checkIdentities()
-	r.checkGoNames()
-	r.checkPackages()
-	r.checkCircles()
+	if !r.refuseUnnamed() {
+		r.checkGoNames()
+		r.checkPackages()
+		r.checkCircles()
+	}
 	return files, r.problems.sorted()
 }
 
