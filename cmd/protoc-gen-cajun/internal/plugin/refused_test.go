@@ -130,6 +130,20 @@ func service(t *testing.T, set *descriptorpb.FileDescriptorSet, file string, nam
 	return nil
 }
 
+// TestRefusesPlaces is about Go packages that are right by themselves.
+func TestRefusesPlaces(t *testing.T) {
+	const source = "golden/bank/v1/bank.proto"
+	for parameter, want := range map[string]string{
+		"module=example.com/h": source + `:14:1: its Go package "` + module + `/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/bank/v1" is not in the module "example.com/h", ` +
+			`which the plugin's option module names: write one such as "example.com/h/gen/golden/bank/v1;bankv1", or another module`,
+		"Mcajun/v1/options.proto=example.com/h/gen/cajun/v1": source + `:10:1: cajun/v1/options.proto has the Go package "example.com/h/gen/cajun/v1" here, and Cajun has that of "` + module + `/gen/cajun/v1"`,
+	} {
+		if got := runWith(t, descriptors(t), DefaultPackageSuffix, parameter, source).GetError(); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %q, want %q", parameter, got, want)
+		}
+	}
+}
+
 // TestRefusesFilesWithoutGoPackage drives the plugin as a compiler does, as
 // protogen itself refuses such files before anything else is read.
 func TestRefusesFilesWithoutGoPackage(t *testing.T) {

@@ -11,6 +11,9 @@ import (
 
 	"google.golang.org/protobuf/compiler/protogen"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	cajunv1 "github.com/cajun-go/cajun/gen/cajun/v1"
 )
 
 // outputPackage is where the actors of file are generated.
@@ -36,6 +39,8 @@ func (r *reader) checkPackages() {
 		if !file.Generate || !hasActors(file) {
 			continue
 		}
+		r.checkPlace(file)
+		r.checkOptions(file)
 		for _, used := range r.filesUsed(file) {
 			r.checkPackage(used, used.GoImportPath != protogen.GoImportPath(r.outputPackage(file).Path))
 		}
@@ -50,6 +55,36 @@ func (r *reader) checkPackages() {
 		outputs[output] = file
 		r.checkFileName(file, path.Base(output))
 	}
+}
+
+// checkPlace refuses files whose code would be outside of the module that the
+// plugin is told, which protogen does with the name of the Go file alone.
+func (r *reader) checkPlace(file *protogen.File) {
+	module, importPath := parameter(r.gen.Request, "module"), string(file.GoImportPath)
+	if module != "" && importPath != module && !strings.HasPrefix(importPath, module+"/") {
+		r.problems.add(file.Desc, goPackage, "its Go package %q is not in the module %q, which the plugin's option module names: write one such as %q, or another module",
+			importPath, module, r.exampleGoPackage(file))
+	}
+}
+
+// checkOptions refuses files that import our options as another Go package than
+// the framework's own. A program cannot have both.
+func (r *reader) checkOptions(file *protogen.File) {
+	own := cajunv1.File_cajun_v1_options_proto
+	options, ok := r.gen.FilesByPath[own.Path()]
+	want, _, _ := strings.Cut(own.Options().(*descriptorpb.FileOptions).GetGoPackage(), ";")
+	if !ok || string(options.GoImportPath) == want {
+		return
+	}
+	var at protoreflect.SourcePath
+	for i := range file.Desc.Imports().Len() {
+		if file.Desc.Imports().Get(i).Path() == own.Path() {
+			at = protoreflect.SourcePath{pathDependency, int32(i)}
+		}
+	}
+	r.problems.add(file.Desc, at, "%s has the Go package %q here, and Cajun has that of %q: a program with both panics at its start. "+
+		"Where managed mode of buf.gen.yaml changes it, add to its disable: {file_option: go_package_prefix, path: cajun}",
+		own.Path(), string(options.GoImportPath), want)
 }
 
 // goPackage is the source path of a file's option go_package.
