@@ -2,12 +2,14 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cajun-go/cajun/cmd/cajun/internal/buf"
+	"github.com/cajun-go/cajun/cmd/cajun/internal/doctor"
 )
 
 func newGenerate() *cobra.Command {
@@ -36,9 +38,28 @@ https://buf.build/docs/cli/installation`,
 			}
 			code, err := buf.Run(cmd.Context(), ".", append([]string{"generate"}, args...), cmd.OutOrStdout(), cmd.ErrOrStderr())
 			if err != nil || code != 0 {
+				if err == nil {
+					tellObstacles(cmd)
+				}
 				return failure{err, code}
 			}
 			return nil
 		}),
+	}
+}
+
+// tellObstacles adds to what buf has said why code could not be generated, as
+// far as the doctor knows. Plugins that fail have no places to tell, and those
+// that have are not heard when another fails first.
+func tellObstacles(cmd *cobra.Command) {
+	if _, err := os.Stat("buf.gen.yaml"); err != nil {
+		return // other settings are in use
+	}
+	findings, err := doctor.Obstacles(cmd.Context(), ".")
+	if err != nil {
+		return // buf has said enough
+	}
+	for _, finding := range findings {
+		fmt.Fprintln(cmd.ErrOrStderr(), finding)
 	}
 }

@@ -45,6 +45,11 @@ func TestInitInAnExistingModule(t *testing.T) {
 		t.Errorf("a second init says\n%s", out)
 	}
 	f.Run("buf lint && buf format --diff --exit-code && cajun generate && cajun doctor && go test ./...")
+	f.Run("sed -i.bak /go_package/d proto/counter/v1/counter.proto")
+	if out, err := f.Try("cajun generate"); err == nil || !strings.Contains(out, "\nproto/counter/v1/counter.proto:3:1: has no go_package") {
+		t.Errorf("cajun generate without a go_package: %v, %s", err, out)
+	}
+	f.Run("rm proto/counter/v1/counter.proto.bak")
 	f.Write("proto/counter/v1/counter.proto", "syntax error")
 	out, err := f.Try("cajun generate")
 	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 100 || !strings.HasPrefix(out, "proto/counter/v1/counter.proto:1:") {

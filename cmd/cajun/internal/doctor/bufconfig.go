@@ -105,6 +105,19 @@ func (p plugin) option(name string) (string, bool) {
 	return "", false
 }
 
+// renames reports whether a plugin is told other Go packages than proto files
+// name.
+func (p plugin) renames() bool {
+	for _, list := range p.Opt {
+		for option := range strings.SplitSeq(list, ",") {
+			if strings.HasPrefix(option, "M") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // find returns the plugin of this name, or nil.
 func (g *generation) find(name string) *plugin {
 	for i := range g.Plugins {

@@ -16,11 +16,12 @@ import (
 // lexeme is a comment, a string, a word or a sign of a proto file.
 const lexeme = `(?s)//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[\w.]+|\S`
 
-// withoutComments returns the source of a proto file without its comments.
+// withoutComments returns the source of a proto file with blanks in the place of
+// its comments, so that all else is where it was.
 func withoutComments(source string) string {
 	return regexp.MustCompile(lexeme).ReplaceAllStringFunc(source, func(s string) string {
 		if strings.HasPrefix(s, "//") || strings.HasPrefix(s, "/*") {
-			return " "
+			return regexp.MustCompile(`[^\n]`).ReplaceAllString(s, " ")
 		}
 		return s
 	})

@@ -11,7 +11,8 @@ import (
 
 // Finding is one mistake.
 type Finding struct {
-	// Where is the file that is wrong, below the project's folder.
+	// Where is the file that is wrong, below the project's folder, and the place
+	// in it if that is known.
 	Where string
 	// Wrong says what is wrong and what comes of it.
 	Wrong string
@@ -36,14 +37,19 @@ func Check(ctx context.Context, dir string) (Report, error) {
 		return Report{}, err
 	}
 	report := Report{Protos: len(p.protos), Generated: len(p.generated)}
-	report.Findings = slices.Concat(
-		p.required(),
-		p.settings(),
-		p.plugins(ctx),
-		p.generatedVersions(),
-		p.options(),
-		p.registeredTwice(),
-		p.stale(),
-	)
+	report.Findings = slices.Concat(p.obstacles(ctx), p.generatedVersions(), p.registeredTwice(), p.stale())
 	return report, nil
+}
+
+// Obstacles looks only for what keeps code from being generated.
+func Obstacles(ctx context.Context, dir string) ([]Finding, error) {
+	p, err := load(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	return p.obstacles(ctx), nil
+}
+
+func (p *project) obstacles(ctx context.Context) []Finding {
+	return slices.Concat(p.required(), p.settings(), p.plugins(ctx), p.options(), p.unimported(), p.goPackages())
 }

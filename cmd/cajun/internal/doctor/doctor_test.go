@@ -66,7 +66,8 @@ func healthy(t *testing.T) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files[name] = string(content)
+		// The examples are in the framework's own module.
+		files[name] = strings.ReplaceAll(string(content), "\"github.com/cajun-go/cajun/examples/", "\"example.com/hello/")
 	}
 	return files
 }
@@ -188,6 +189,15 @@ var finds = map[string]struct {
 		"gen/cajun/v1/options.pb.go", "as Cajun's own copy does", "delete it"},
 	"messages twice": {[]edit{rename(greeterGo, "+old/greeter.pb.go")}, "old/greeter.pb.go", "as " + greeterGo + " does", "delete the one"},
 
+	"no go_package": {[]edit{replace(greeterProto, "option go_package", "// option go_package")}, greeterProto + ":3:1", "has no go_package", `option go_package = "example.com/hello/gen/greeter/v1;greeterv1";`},
+	"a word for a go_package": {[]edit{replace(greeterProto, "\"example.com/hello/gen/greeter/v1;", "\"greeterv1;")},
+		greeterProto + ":8:1", `"greeterv1", which is one word`, `option go_package = "example.com/hello/gen/greeter/v1;greeterv1";`},
+	"a go_package elsewhere": {[]edit{replace(greeterProto, "\"example.com/hello/", "\"example.com/other/")},
+		greeterProto + ":8:1", "is not in the module=example.com/hello of buf.gen.yaml", `option go_package = "example.com/hello/gen/greeter/v1;greeterv1";`},
+	"a go_package that is not where its file is": {[]edit{replace("buf.gen.yaml", "opt: module=example.com/hello", "opt: paths=source_relative")},
+		greeterProto + ":8:1", `goes into the package "example.com/hello/greeter/v1"`, `option go_package = "example.com/hello/greeter/v1;greeterv1";`},
+	"no import": {[]edit{replace(greeterProto, "import \"cajun/v1/options.proto\";", "")}, greeterProto + ":13:10", "does not import", `add import "cajun/v1/options.proto"`},
+
 	"never generated": {[]edit{remove(greeterGo, greeterCajun)}, greeterProto, "no code is generated", "run buf generate"},
 	"a new method":    {[]edit{replace(greeterProto, "service Greeter {", "service Greeter {\n rpc Again(TallyRequest) returns (TallyResponse);")}, greeterGo, "lacks rpc Again", "run buf generate"},
 	"a new body":      {[]edit{replace(greeterProto, "service Greeter {", "service Greeter {\n rpc Again(TallyRequest) returns (TallyResponse) {}")}, greeterGo, "lacks rpc Again", "run buf generate"},
@@ -225,6 +235,11 @@ func TestLeavesAlone(t *testing.T) {
 		"managed mode":           {add("buf.gen.yaml", "managed: {enabled: true}\n")},
 		"managed mode, with our options exempt": {add("buf.gen.yaml",
 			"managed: {enabled: true, override: [{file_option: go_package_prefix, value: x}], disable: [{file_option: go_package_prefix, path: cajun}]}\n")},
+		"packages named by a plugin's option": {replace(greeterProto, "option go_package", "// option go_package"),
+			replace("buf.gen.yaml", "opt: module=example.com/hello", "opt: [module=example.com/hello, Mgreeter/v1/greeter.proto=example.com/hello/gen/greeter/v1]")},
+		"packages named by managed mode": {replace(greeterProto, "option go_package", "// option go_package"), add("buf.gen.yaml", "managed: {enabled: true}\n")},
+		"options that come with another import": {replace(greeterProto, "cajun/v1/options.proto", "greeter/v1/all.proto"),
+			add("proto/greeter/v1/all.proto", "syntax = \"proto3\"; import public \"cajun/v1/options.proto\";")},
 		"managed mode elsewhere":       {add("buf.gen.yaml", "managed: {enabled: true, override: [{file_option: go_package_prefix, path: greeter, value: x}]}\n")},
 		"managed mode switched off":    {add("buf.gen.yaml", "managed: {override: [{file_option: go_package_prefix, value: x}]}\n")},
 		"a remote plugin":              {replace("buf.gen.yaml", `local: ["go", "tool", "protoc-gen-go"]`, "remote: buf.build/protocolbuffers/go:v1.36.12"), replace("go.mod", "\tgoogle.golang.org/protobuf/cmd/protoc-gen-go\n", "")},

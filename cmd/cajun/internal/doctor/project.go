@@ -149,3 +149,15 @@ func (f protoFile) importsOptions() bool {
 	quoted := regexp.QuoteMeta(cajunproto.OptionsPath)
 	return regexp.MustCompile(`import\s+(public\s+|weak\s+|option\s+)?["']` + quoted + `["']`).MatchString(withoutComments(f.text))
 }
+
+// at is the place of what an expression matches in a proto file, as compilers
+// print theirs, or that of the file as a whole.
+func (f protoFile) at(expression string) string {
+	text := withoutComments(f.text)
+	match := regexp.MustCompile(expression).FindStringIndex(text)
+	if match == nil {
+		return f.path
+	}
+	before := text[:match[0]]
+	return fmt.Sprintf("%s:%d:%d", f.path, 1+strings.Count(before, "\n"), match[0]-strings.LastIndexByte(before, '\n'))
+}

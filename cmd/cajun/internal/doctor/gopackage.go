@@ -1,0 +1,86 @@
+package doctor
+
+import (
+	"fmt"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	cajunproto "github.com/cajun-go/cajun/proto"
+)
+
+const goPackage = `option\s+go_package\s*=\s*["']([^"']*)["']`
+
+// goPackages looks whether the Go packages of actors' messages are where their
+// code goes. The plugin for actors says so too, but that for messages fails
+// first, and names no line.
+func (p *project) goPackages() (found []Finding) {
+	actors := p.gen.find(generatorCajun)
+	if actors == nil || p.elsewhere(actors.Out) || p.gen.Managed.Enabled || actors.renames() {
+		return nil
+	}
+	for _, file := range p.protos {
+		if !file.inModule || !file.hasActors() || !p.gen.covers(file.path) {
+			continue
+		}
+		given := ""
+		if match := regexp.MustCompile(goPackage).FindStringSubmatch(withoutComments(file.text)); match != nil {
+			given, _, _ = strings.Cut(match[1], ";")
+		}
+		place := p.place(*actors, file)
+		module, _ := actors.option("module")
+		paths, _ := actors.option("paths")
+		at, wrong := file.at(goPackage), ""
+		switch {
+		case given == "":
+			at, wrong = file.at(`package\s+[\w.]+\s*;`), "has no go_package, so no Go code can be generated for it"
+		case !strings.ContainsAny(given, "./"):
+			wrong = fmt.Sprintf("has the go_package %q, which is one word and no import path of Go", given)
+		case module != "" && given != module && !below(given, module):
+			wrong = fmt.Sprintf("has the go_package %q, which is not in the module=%s of %s", given, module, genFile)
+		case paths == "source_relative" && given != place:
+			wrong = fmt.Sprintf("has the go_package %q, but with paths=source_relative in %s its Go code goes into the package %q", given, genFile, place)
+		default:
+			continue
+		}
+		found = append(found, Finding{at, wrong, fmt.Sprintf("write option go_package = %q;", strings.TrimSuffix(place+";"+packageName(file.importPath), ";"))})
+	}
+	return found
+}
+
+// place is an import path for a proto file that fits where a plugin writes.
+func (p *project) place(plugin plugin, file protoFile) string {
+	folder := filepath.ToSlash(plugin.Out)
+	if _, hasModule := plugin.option("module"); hasModule && path.Clean(folder) == "." {
+		folder = "gen"
+	}
+	return path.Join(p.module.Module.Path, folder, path.Dir(file.importPath))
+}
+
+// packageName is a name for the Go package of a proto file: the word that its
+// folder ends with, and the one before it where that is a version.
+func packageName(importPath string) string {
+	folder := path.Dir(importPath)
+	name := path.Base(folder)
+	if regexp.MustCompile(`^v[0-9]`).MatchString(name) {
+		name = path.Base(path.Dir(folder)) + name
+	}
+	return strings.ToLower(regexp.MustCompile(`\W`).ReplaceAllString(name, ""))
+}
+
+// unimported looks for actors in files that do not import the options.
+func (p *project) unimported() (found []Finding) {
+	for _, file := range p.protos {
+		if strings.Contains(withoutComments(file.text), "import public") {
+			return nil // which may pass them on
+		}
+	}
+	for _, file := range p.protos {
+		if file.inModule && file.hasActors() && !file.importsOptions() && p.gen.covers(file.path) {
+			found = append(found, Finding{file.at(`\(\s*cajun\.v1\.actor`), "sets (cajun.v1.actor) and does not import the file that declares it",
+				fmt.Sprintf("add import %q;", cajunproto.OptionsPath)})
+		}
+	}
+	return found
+}
