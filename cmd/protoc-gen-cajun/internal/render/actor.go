@@ -43,9 +43,9 @@ func handling(a *schema.Actor) string {
 	case len(a.Methods) == 0:
 		return ""
 	case a.State == nil:
-		return " An actor handles one call at a time. An error that a method returns goes to the caller, if that waits."
+		return " An actor handles one call at a time. An error that a method returns goes to the caller, if one waits."
 	}
-	return " An actor handles one call at a time. An error that a method returns goes to the caller, if that waits, and puts the state back to what it was before the call."
+	return " An actor handles one call at a time. An error that a method returns puts the state back to what it was before the call, and goes to the caller, if one waits."
 }
 
 // signature is the parameters and results of a method, with names for the

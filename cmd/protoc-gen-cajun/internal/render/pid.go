@@ -26,7 +26,7 @@ func (w writer) pid() {
 	w.Type().Id(pid).Struct(embedded)
 	w.Var().Id("_").Id(w.names.Interface()).Op("=").Id(pid).Values()
 
-	comment(w.Group, wrap(w.names.NewPid()+" is the address of the actor with the given key, to be called through "+localFrom+
+	comment(w.Group, wrap(w.names.NewPid()+" returns the address of the actor with the given key, to be called through "+localFrom+
 		": a node, or within an actor its [cajun.Self]."), w.exampleCall(), w.alsoDeprecated())
 	base := jen.Qual(runtimePath, "NewPid").Call(jen.Id(localFrom), jen.Id(w.names.KindVar()), jen.Id(localKey))
 	w.Func().Id(w.names.NewPid()).

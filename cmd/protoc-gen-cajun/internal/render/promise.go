@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/schema"
 	"github.com/cajun-go/cajun/guarantee"
@@ -57,8 +58,8 @@ func oneWayPromise(a *schema.Actor, m *schema.Method, level guarantee.Level) str
 	failed := " After a failure the message may have been accepted; [cajun.OutcomeOf] tells what is known. " + retired(m)
 	switch {
 	case level == guarantee.AtMostOnce:
-		return "Delivery: one-way, at most once. A nil error means that the message was sent, not that it arrived. " +
-			"Whatever the error, the handler runs once or not at all, and nobody learns which."
+		return "Delivery: one-way, at most once. A nil error means that the message was sent, not that it arrived: " +
+			"the handler runs once or not at all, and nobody learns which. After a failure it is the same, unless [cajun.OutcomeOf] tells that it was not executed."
 	case level == guarantee.AtLeastOnce:
 		return "Delivery: one-way, at least once. " + accepted + "The handler then runs at least once, whichever node fails." + failed
 	case level == guarantee.ExactlyOnce && a.State != nil:
@@ -74,14 +75,14 @@ func oneWayPromise(a *schema.Actor, m *schema.Method, level guarantee.Level) str
 
 // retired says what becomes of an accepted message whose handler fails.
 func retired(m *schema.Method) string {
-	times := "[cajun.DefaultMaxAttempts] times at most"
+	times := "[cajun.DefaultMaxAttempts]"
 	switch n := m.Retry.MaxAttempts; {
 	case n == 1:
 		return "A message whose handler fails becomes a dead letter; see [cajun.Node.DeadLetters]."
 	case n > 1:
-		times = fmt.Sprintf("%d times at most", n)
+		times = strconv.Itoa(n)
 	}
-	return "A handler that fails is run again, " + times + ", before the message becomes a dead letter; see [cajun.Node.DeadLetters]."
+	return "A handler that fails is run again, up to " + times + " times in all; then the message becomes a dead letter, see [cajun.Node.DeadLetters]."
 }
 
 // repeated says how long a call is retried.
@@ -122,7 +123,7 @@ func briefly(m *schema.Method, level guarantee.Level) string {
 	if m.OneWay {
 		text = map[guarantee.Level]string{
 			guarantee.Unspecified: " without waiting for it. After an error it may run all the same.",
-			guarantee.AtMostOnce:  " without waiting for it, at most once. Whatever the error, it runs once or not at all.",
+			guarantee.AtMostOnce:  " without waiting for it, at most once. It runs once or not at all, whether or not there is an error.",
 			guarantee.AtLeastOnce: " without waiting for it, at least once. After an error it may run all the same.",
 			guarantee.ExactlyOnce: " without waiting for it, exactly once. After an error it may take effect all the same.",
 		}[level]

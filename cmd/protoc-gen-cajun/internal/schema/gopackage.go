@@ -83,7 +83,7 @@ func (r *reader) checkOptions(file *protogen.File) {
 		}
 	}
 	r.problems.add(file.Desc, at, "%s has the Go package %q here, and Cajun has that of %q: a program with both panics at its start. "+
-		"Where managed mode of buf.gen.yaml changes it, add to its disable: {file_option: go_package_prefix, path: cajun}",
+		"Where managed mode of buf.gen.yaml changes it, add to its disable: {file_option: go_package, path: cajun}",
 		own.Path(), string(options.GoImportPath), want)
 }
 

@@ -25,7 +25,7 @@ const EchoKind = "bench.v1.Echo"
 //
 // Implement it and host it with [HostEcho]; call it through [EchoPid]. An
 // actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits.
+// caller, if one waits.
 type Echo interface {
 	// Echo is the method bench.v1.Echo.Echo.
 	//
@@ -75,7 +75,7 @@ type EchoPid struct {
 
 var _ Echo = EchoPid{}
 
-// NewEchoPid is the address of the actor with the given key, to be called
+// NewEchoPid returns the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := benchv1cajun.NewEchoPid(node, key).Echo(ctx, req)
@@ -136,9 +136,9 @@ const CounterKind = "bench.v1.Counter"
 // Counter has durable state.
 //
 // Implement it and host it with [HostCounter]; call it through [CounterPid].
-// An actor handles one call at a time. An error that a method returns goes to
-// the caller, if that waits, and puts the state back to what it was before the
-// call.
+// An actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Counter interface {
 	// Add is the method bench.v1.Counter.Add.
 	//
@@ -174,8 +174,8 @@ type CounterPid struct {
 
 var _ Counter = CounterPid{}
 
-// NewCounterPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewCounterPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := benchv1cajun.NewCounterPid(node, key).Add(ctx, req)
 func NewCounterPid(from cajun.Caller, key string) CounterPid {

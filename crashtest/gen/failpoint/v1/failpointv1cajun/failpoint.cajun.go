@@ -26,9 +26,9 @@ const ScribeKind = "failpoint.v1.Scribe"
 // chooses the delivery level; what it sends itself is EXACTLY_ONCE.
 //
 // Implement it and host it with [HostScribe]; call it through [ScribePid]. An
-// actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits, and puts the state back to what it was before the
-// call.
+// actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Scribe interface {
 	// Enter makes one entry.
 	//
@@ -62,8 +62,8 @@ type Scribe interface {
 	// committed. Its effects on the state are then committed once, whichever node
 	// fails; the handler itself may run again. After a failure the message may
 	// have been accepted; [cajun.OutcomeOf] tells what is known. A handler that
-	// fails is run again, [cajun.DefaultMaxAttempts] times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// fails is run again, up to [cajun.DefaultMaxAttempts] times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	Note(context.Context, *failpointv1.NoteRequest) error
 
 	// Ring is what timers call. It sends a note to a witness, as who reads the
@@ -113,8 +113,8 @@ type ScribePid struct {
 
 var _ Scribe = ScribePid{}
 
-// NewScribePid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewScribePid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := failpointv1cajun.NewScribePid(node, key).Enter(ctx, req)
 func NewScribePid(from cajun.Caller, key string) ScribePid {

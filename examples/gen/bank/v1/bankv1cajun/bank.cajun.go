@@ -25,9 +25,9 @@ const AccountKind = "bank.v1.Account"
 // other actors, so that no two accounts ever wait for each other.
 //
 // Implement it and host it with [HostAccount]; call it through [AccountPid].
-// An actor handles one call at a time. An error that a method returns goes to
-// the caller, if that waits, and puts the state back to what it was before the
-// call.
+// An actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Account interface {
 	// Open puts the first money into the account and begins to pay interest on
 	// it.
@@ -79,8 +79,8 @@ type Account interface {
 	// committed. Its effects on the state are then committed once, whichever node
 	// fails; the handler itself may run again. After a failure the message may
 	// have been accepted; [cajun.OutcomeOf] tells what is known. A handler that
-	// fails is run again, [cajun.DefaultMaxAttempts] times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// fails is run again, up to [cajun.DefaultMaxAttempts] times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	Receive(context.Context, *bankv1.ReceiveRequest) error
 
 	// AccrueInterest is the tick of the account's timer: it asks the treasury for
@@ -91,8 +91,8 @@ type Account interface {
 	// committed. Its effects on the state are then committed once, whichever node
 	// fails; the handler itself may run again. After a failure the message may
 	// have been accepted; [cajun.OutcomeOf] tells what is known. A handler that
-	// fails is run again, [cajun.DefaultMaxAttempts] times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// fails is run again, up to [cajun.DefaultMaxAttempts] times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	AccrueInterest(context.Context, *bankv1.AccrueInterestRequest) error
 
 	// PayInterest takes interest out of the account, which is the treasury, and
@@ -103,8 +103,8 @@ type Account interface {
 	// committed. Its effects on the state are then committed once, whichever node
 	// fails; the handler itself may run again. After a failure the message may
 	// have been accepted; [cajun.OutcomeOf] tells what is known. A handler that
-	// fails is run again, [cajun.DefaultMaxAttempts] times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// fails is run again, up to [cajun.DefaultMaxAttempts] times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	PayInterest(context.Context, *bankv1.PayInterestRequest) error
 
 	// ReceiveInterest puts in what the treasury has sent.
@@ -114,8 +114,8 @@ type Account interface {
 	// committed. Its effects on the state are then committed once, whichever node
 	// fails; the handler itself may run again. After a failure the message may
 	// have been accepted; [cajun.OutcomeOf] tells what is known. A handler that
-	// fails is run again, [cajun.DefaultMaxAttempts] times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// fails is run again, up to [cajun.DefaultMaxAttempts] times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	ReceiveInterest(context.Context, *bankv1.ReceiveInterestRequest) error
 
 	// StopInterest ends the account's timer.
@@ -169,8 +169,8 @@ type AccountPid struct {
 
 var _ Account = AccountPid{}
 
-// NewAccountPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewAccountPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := bankv1cajun.NewAccountPid(node, key).Open(ctx, req)
 func NewAccountPid(from cajun.Caller, key string) AccountPid {
@@ -312,9 +312,9 @@ const TransferKind = "bank.v1.Transfer"
 // whom an account waits for ever waits for it.
 //
 // Implement it and host it with [HostTransfer]; call it through [TransferPid].
-// An actor handles one call at a time. An error that a method returns goes to
-// the caller, if that waits, and puts the state back to what it was before the
-// call.
+// An actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Transfer interface {
 	// Execute makes the transfer, once however often it is called.
 	//
@@ -359,8 +359,8 @@ type TransferPid struct {
 
 var _ Transfer = TransferPid{}
 
-// NewTransferPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewTransferPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := bankv1cajun.NewTransferPid(node, key).Execute(ctx, req)
 func NewTransferPid(from cajun.Caller, key string) TransferPid {
@@ -411,9 +411,9 @@ const MailboxKind = "bank.v1.Mailbox"
 // account's.
 //
 // Implement it and host it with [HostMailbox]; call it through [MailboxPid].
-// An actor handles one call at a time. An error that a method returns goes to
-// the caller, if that waits, and puts the state back to what it was before the
-// call.
+// An actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Mailbox interface {
 	// Notify says that money has arrived.
 	//
@@ -422,8 +422,8 @@ type Mailbox interface {
 	// committed. Its effects on the state are then committed once, whichever node
 	// fails; the handler itself may run again. After a failure the message may
 	// have been accepted; [cajun.OutcomeOf] tells what is known. A handler that
-	// fails is run again, [cajun.DefaultMaxAttempts] times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// fails is run again, up to [cajun.DefaultMaxAttempts] times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	Notify(context.Context, *bankv1.NotifyRequest) error
 
 	// Inbox tells all notifications.
@@ -459,8 +459,8 @@ type MailboxPid struct {
 
 var _ Mailbox = MailboxPid{}
 
-// NewMailboxPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewMailboxPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	err := bankv1cajun.NewMailboxPid(node, key).Notify(ctx, req)
 func NewMailboxPid(from cajun.Caller, key string) MailboxPid {

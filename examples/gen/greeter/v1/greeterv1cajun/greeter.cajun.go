@@ -22,9 +22,9 @@ const GreeterKind = "greeter.v1.Greeter"
 // greeter.
 //
 // Implement it and host it with [HostGreeter]; call it through [GreeterPid].
-// An actor handles one call at a time. An error that a method returns goes to
-// the caller, if that waits, and puts the state back to what it was before the
-// call.
+// An actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Greeter interface {
 	// Greet says hello. Callers choose how sure they want to be.
 	//
@@ -77,8 +77,8 @@ type GreeterPid struct {
 
 var _ Greeter = GreeterPid{}
 
-// NewGreeterPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewGreeterPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := greeterv1cajun.NewGreeterPid(node, key).Greet(ctx, req)
 func NewGreeterPid(from cajun.Caller, key string) GreeterPid {

@@ -25,9 +25,9 @@ const CounterKind = "probe.v1.Counter"
 // Counter has durable state.
 //
 // Implement it and host it with [HostCounter]; call it through [CounterPid].
-// An actor handles one call at a time. An error that a method returns goes to
-// the caller, if that waits, and puts the state back to what it was before the
-// call.
+// An actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Counter interface {
 	// Add is the method probe.v1.Counter.Add.
 	//
@@ -89,8 +89,8 @@ type Counter interface {
 	// durably accepted; for a handler that calls, it is so once its own turn is
 	// committed. The handler then runs at least once, whichever node fails. After
 	// a failure the message may have been accepted; [cajun.OutcomeOf] tells what
-	// is known. A handler that fails is run again, 3 times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// is known. A handler that fails is run again, up to 3 times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	NoteSure(context.Context, *probev1.AddRequest) error
 
 	// NoteOnce is the method probe.v1.Counter.NoteOnce.
@@ -100,8 +100,8 @@ type Counter interface {
 	// committed. Its effects on the state are then committed once, whichever node
 	// fails; the handler itself may run again. After a failure the message may
 	// have been accepted; [cajun.OutcomeOf] tells what is known. A handler that
-	// fails is run again, [cajun.DefaultMaxAttempts] times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// fails is run again, up to [cajun.DefaultMaxAttempts] times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	NoteOnce(context.Context, *probev1.AddRequest) error
 }
 
@@ -135,8 +135,8 @@ type CounterPid struct {
 
 var _ Counter = CounterPid{}
 
-// NewCounterPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewCounterPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := probev1cajun.NewCounterPid(node, key).Add(ctx, req)
 func NewCounterPid(from cajun.Caller, key string) CounterPid {
@@ -257,7 +257,7 @@ const EchoKind = "probe.v1.Echo"
 //
 // Implement it and host it with [HostEcho]; call it through [EchoPid]. An
 // actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits.
+// caller, if one waits.
 type Echo interface {
 	// Echo is the method probe.v1.Echo.Echo.
 	//
@@ -335,9 +335,9 @@ type Echo interface {
 	// durably accepted; for a handler that calls, it is so once its own turn is
 	// committed. The handler then runs at least once, whichever node fails. After
 	// a failure the message may have been accepted; [cajun.OutcomeOf] tells what
-	// is known. A handler that fails is run again, [cajun.DefaultMaxAttempts]
-	// times at most, before the message becomes a dead letter; see
-	// [cajun.Node.DeadLetters].
+	// is known. A handler that fails is run again, up to
+	// [cajun.DefaultMaxAttempts] times in all; then the message becomes a dead
+	// letter, see [cajun.Node.DeadLetters].
 	NoteSure(context.Context, *probev1.EchoRequest) error
 }
 
@@ -372,7 +372,7 @@ type EchoPid struct {
 
 var _ Echo = EchoPid{}
 
-// NewEchoPid is the address of the actor with the given key, to be called
+// NewEchoPid returns the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := probev1cajun.NewEchoPid(node, key).Echo(ctx, req)

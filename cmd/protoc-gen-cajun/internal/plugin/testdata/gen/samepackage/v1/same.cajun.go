@@ -19,9 +19,9 @@ const RoomKind = "golden.samepackage.v1.Room"
 // Room is generated with package_suffix= beside its messages.
 //
 // Implement it and host it with [HostRoom]; call it through [RoomPid]. An
-// actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits, and puts the state back to what it was before the
-// call.
+// actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Room interface {
 	// Enter is the method golden.samepackage.v1.Room.Enter.
 	//
@@ -55,7 +55,7 @@ type RoomPid struct {
 
 var _ Room = RoomPid{}
 
-// NewRoomPid is the address of the actor with the given key, to be called
+// NewRoomPid returns the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := samev1.NewRoomPid(node, key).Enter(ctx, req)

@@ -38,9 +38,9 @@ const AccountKind = "golden.bank.v1.Account"
 //	{"cents": 5}
 //
 // Implement it and host it with [HostAccount]; call it through [AccountPid].
-// An actor handles one call at a time. An error that a method returns goes to
-// the caller, if that waits, and puts the state back to what it was before the
-// call.
+// An actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Account interface {
 	// Deposit adds money.
 	//
@@ -71,8 +71,9 @@ type Account interface {
 	// Notify tells the customer something.
 	//
 	// Delivery: one-way, at most once. A nil error means that the message was
-	// sent, not that it arrived. Whatever the error, the handler runs once or not
-	// at all, and nobody learns which.
+	// sent, not that it arrived: the handler runs once or not at all, and nobody
+	// learns which. After a failure it is the same, unless [cajun.OutcomeOf] tells
+	// that it was not executed.
 	Notify(context.Context, *bankv1.NotifyRequest) error
 
 	// Accrue books the interest of a day.
@@ -82,8 +83,8 @@ type Account interface {
 	// committed. Its effects on the state are then committed once, whichever node
 	// fails; the handler itself may run again. After a failure the message may
 	// have been accepted; [cajun.OutcomeOf] tells what is known. A handler that
-	// fails is run again, [cajun.DefaultMaxAttempts] times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// fails is run again, up to [cajun.DefaultMaxAttempts] times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	Accrue(context.Context, *bankv1.NotifyRequest) error
 
 	// Watch follows the balance.
@@ -148,8 +149,8 @@ type AccountPid struct {
 
 var _ Account = AccountPid{}
 
-// NewAccountPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewAccountPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := bankv1cajun.NewAccountPid(node, key).Deposit(ctx, req)
 func NewAccountPid(from cajun.Caller, key string) AccountPid {
@@ -174,8 +175,9 @@ func (p AccountPid) Close(ctx context.Context, req *bankv1.CloseRequest) (*bankv
 	return account_Close.Call(ctx, p.Pid, req)
 }
 
-// Notify calls the actor's Notify without waiting for it, at most once.
-// Whatever the error, it runs once or not at all. See [Account.Notify].
+// Notify calls the actor's Notify without waiting for it, at most once. It
+// runs once or not at all, whether or not there is an error. See
+// [Account.Notify].
 func (p AccountPid) Notify(ctx context.Context, req *bankv1.NotifyRequest) error {
 	return account_Notify.Send(ctx, p.Pid, req)
 }
@@ -293,7 +295,7 @@ const VaultKind = "golden.bank.v1.Vault"
 //
 // Implement it and host it with [HostVault]; call it through [VaultPid]. An
 // actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits.
+// caller, if one waits.
 //
 // Deprecated: declared so in golden/bank/v1/bank.proto.
 type Vault interface {
@@ -323,9 +325,9 @@ type Vault interface {
 	// committed. The handler then runs, whichever node fails; it may run again,
 	// and as the actor declares no state, what it keeps in memory is not part of
 	// the promise. After a failure the message may have been accepted;
-	// [cajun.OutcomeOf] tells what is known. A handler that fails is run again,
-	// [cajun.DefaultMaxAttempts] times at most, before the message becomes a dead
-	// letter; see [cajun.Node.DeadLetters].
+	// [cajun.OutcomeOf] tells what is known. A handler that fails is run again, up
+	// to [cajun.DefaultMaxAttempts] times in all; then the message becomes a dead
+	// letter, see [cajun.Node.DeadLetters].
 	Ring(context.Context, *bankv1.BalanceRequest) error
 
 	// Knock is the method golden.bank.v1.Vault.Knock.
@@ -334,9 +336,9 @@ type Vault interface {
 	// durably accepted; for a handler that calls, it is so once its own turn is
 	// committed. The handler then runs at least once, whichever node fails. After
 	// a failure the message may have been accepted; [cajun.OutcomeOf] tells what
-	// is known. A handler that fails is run again, [cajun.DefaultMaxAttempts]
-	// times at most, before the message becomes a dead letter; see
-	// [cajun.Node.DeadLetters].
+	// is known. A handler that fails is run again, up to
+	// [cajun.DefaultMaxAttempts] times in all; then the message becomes a dead
+	// letter, see [cajun.Node.DeadLetters].
 	Knock(context.Context, *bankv1.BalanceRequest) error
 }
 
@@ -369,8 +371,8 @@ type VaultPid struct {
 
 var _ Vault = VaultPid{}
 
-// NewVaultPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewVaultPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := bankv1cajun.NewVaultPid(node, key).Open(ctx, req)
 //

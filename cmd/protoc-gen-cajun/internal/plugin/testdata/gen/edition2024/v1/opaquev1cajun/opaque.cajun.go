@@ -23,9 +23,9 @@ const CounterKind = "golden.edition2024.v1.Counter"
 // Counter counts.
 //
 // Implement it and host it with [HostCounter]; call it through [CounterPid].
-// An actor handles one call at a time. An error that a method returns goes to
-// the caller, if that waits, and puts the state back to what it was before the
-// call.
+// An actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Counter interface {
 	// Add counts on.
 	//
@@ -70,8 +70,8 @@ type CounterPid struct {
 
 var _ Counter = CounterPid{}
 
-// NewCounterPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewCounterPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := opaquev1cajun.NewCounterPid(node, key).Add(ctx, req)
 func NewCounterPid(from cajun.Caller, key string) CounterPid {

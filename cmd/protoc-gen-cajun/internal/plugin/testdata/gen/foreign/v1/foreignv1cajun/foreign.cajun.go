@@ -28,9 +28,9 @@ const ForeignKind = "golden.foreign.v1.Foreign"
 // Foreign declares no message of its own.
 //
 // Implement it and host it with [HostForeign]; call it through [ForeignPid].
-// An actor handles one call at a time. An error that a method returns goes to
-// the caller, if that waits, and puts the state back to what it was before the
-// call.
+// An actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Foreign interface {
 	// Known is the method golden.foreign.v1.Foreign.Known.
 	//
@@ -82,8 +82,8 @@ type ForeignPid struct {
 
 var _ Foreign = ForeignPid{}
 
-// NewForeignPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewForeignPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := foreignv1cajun.NewForeignPid(node, key).Known(ctx, req)
 func NewForeignPid(from cajun.Caller, key string) ForeignPid {

@@ -22,9 +22,8 @@ const AKind = "golden.names.v1.A"
 // The type parameter of HostA must not be called A as well.
 //
 // Implement it and host it with [HostA]; call it through [APid]. An actor
-// handles one call at a time. An error that a method returns goes to the
-// caller, if that waits, and puts the state back to what it was before the
-// call.
+// handles one call at a time. An error that a method returns puts the state
+// back to what it was before the call, and goes to the caller, if one waits.
 type A interface {
 	// Not the method C of A_B.
 	//
@@ -67,8 +66,8 @@ type APid struct {
 
 var _ A = APid{}
 
-// NewAPid is the address of the actor with the given key, to be called through
-// from: a node, or within an actor its [cajun.Self].
+// NewAPid returns the address of the actor with the given key, to be called
+// through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := namesv1cajun.NewAPid(node, key).B_C(ctx, req)
 func NewAPid(from cajun.Caller, key string) APid {
@@ -112,7 +111,7 @@ const A_BKind = "golden.names.v1.A_B"
 //
 // Implement it and host it with [HostA_B]; call it through [A_BPid]. An actor
 // handles one call at a time. An error that a method returns goes to the
-// caller, if that waits.
+// caller, if one waits.
 type A_B interface {
 	// C is the method golden.names.v1.A_B.C.
 	//
@@ -144,7 +143,7 @@ type A_BPid struct {
 
 var _ A_B = A_BPid{}
 
-// NewA_BPid is the address of the actor with the given key, to be called
+// NewA_BPid returns the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := namesv1cajun.NewA_BPid(node, key).C(ctx, req)
@@ -179,7 +178,7 @@ const A_B_Kind = "golden.names.v1.A_B_"
 //
 // Implement it and host it with [HostA_B_]; call it through [A_B_Pid]. An
 // actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits.
+// caller, if one waits.
 type A_B_ interface {
 	// Kind is the method golden.names.v1.A_B_.Kind.
 	//
@@ -211,7 +210,7 @@ type A_B_Pid struct {
 
 var _ A_B_ = A_B_Pid{}
 
-// NewA_B_Pid is the address of the actor with the given key, to be called
+// NewA_B_Pid returns the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := namesv1cajun.NewA_B_Pid(node, key).Kind(ctx, req)
@@ -247,7 +246,7 @@ const LowerKind = "golden.names.v1.lower"
 //
 // Implement it and host it with [HostLower]; call it through [LowerPid]. An
 // actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits.
+// caller, if one waits.
 type Lower interface {
 	// The field by which a Pid embeds cajun.Pid has this name.
 	//
@@ -372,8 +371,8 @@ type LowerPid struct {
 
 var _ Lower = LowerPid{}
 
-// NewLowerPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewLowerPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := namesv1cajun.NewLowerPid(node, key).Pid(ctx, req)
 func NewLowerPid(from cajun.Caller, key string) LowerPid {
@@ -548,7 +547,7 @@ type MutePid struct {
 
 var _ Mute = MutePid{}
 
-// NewMutePid is the address of the actor with the given key, to be called
+// NewMutePid returns the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
 func NewMutePid(from cajun.Caller, key string) MutePid {
 	return MutePid{cajun.NewPid(from, muteKind, key)}

@@ -21,9 +21,9 @@ const SecondKind = "golden.names.v1.Second"
 // Second is in the same package as the actors of names.proto.
 //
 // Implement it and host it with [HostSecond]; call it through [SecondPid]. An
-// actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits, and puts the state back to what it was before the
-// call.
+// actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Second interface {
 	// Run is the method golden.names.v1.Second.Run.
 	//
@@ -57,8 +57,8 @@ type SecondPid struct {
 
 var _ Second = SecondPid{}
 
-// NewSecondPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewSecondPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := namesv1cajun.NewSecondPid(node, key).Run(ctx, req)
 func NewSecondPid(from cajun.Caller, key string) SecondPid {

@@ -23,9 +23,8 @@ const OldKind = "golden.proto2.v1.Old"
 // which is deprecated.
 //
 // Implement it and host it with [HostOld]; call it through [OldPid]. An actor
-// handles one call at a time. An error that a method returns goes to the
-// caller, if that waits, and puts the state back to what it was before the
-// call.
+// handles one call at a time. An error that a method returns puts the state
+// back to what it was before the call, and goes to the caller, if one waits.
 //
 // Deprecated: declared so in golden/proto2/v1/old.proto.
 type Old interface {
@@ -64,7 +63,7 @@ type OldPid struct {
 
 var _ Old = OldPid{}
 
-// NewOldPid is the address of the actor with the given key, to be called
+// NewOldPid returns the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := oldv1cajun.NewOldPid(node, key).Get(ctx, req)

@@ -23,9 +23,9 @@ const LedgerKind = "golden.upgrade.v0.Ledger"
 // Ledger is the actor golden.upgrade.v0.Ledger.
 //
 // Implement it and host it with [HostLedger]; call it through [LedgerPid]. An
-// actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits, and puts the state back to what it was before the
-// call.
+// actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Ledger interface {
 	// Add is the method golden.upgrade.v0.Ledger.Add.
 	//
@@ -61,8 +61,8 @@ type LedgerPid struct {
 
 var _ Ledger = LedgerPid{}
 
-// NewLedgerPid is the address of the actor with the given key, to be called
-// through from: a node, or within an actor its [cajun.Self].
+// NewLedgerPid returns the address of the actor with the given key, to be
+// called through from: a node, or within an actor its [cajun.Self].
 //
 //	reply, err := upgradev0cajun.NewLedgerPid(node, key).Add(ctx, req)
 func NewLedgerPid(from cajun.Caller, key string) LedgerPid {
