@@ -18,14 +18,16 @@ func cajun(t *testing.T, f *usermodule.Folder) {
 	f.Run("go -C '" + usermodule.Checkout(t) + "' build -buildvcs=false -o '" + bin + "/' ./cmd/cajun")
 }
 
-// TestInitInAnExistingModule is a user who has a module, with Go files in its
-// root. The quickstart's test does the same in an empty folder.
+// TestInitInAnExistingModule is a user who has a module in a workspace, with Go
+// files in its root. The quickstart's test does the same in an empty folder.
 func TestInitInAnExistingModule(t *testing.T) {
 	f := usermodule.New(t)
 	f.WithBuf()
 	cajun(t, f)
 	f.Write("own.go", "// Package own is the user's.\npackage own\n")
 	f.Run("go mod init example.com/own && go mod edit -replace=github.com/cajun-go/cajun=" + usermodule.Checkout(t))
+	f.Set("GOWORK", "")
+	f.Run("go work init .")
 
 	before := f.Run("cat go.mod; ls")
 	if out, err := f.Try("cajun init"); err == nil || !strings.Contains(out, "own.go (the program needs a folder without other Go files)") {

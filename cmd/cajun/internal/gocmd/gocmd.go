@@ -81,6 +81,11 @@ func RunOffline(ctx context.Context, dir string, args ...string) ([]byte, error)
 	return run(ctx, dir, []string{"GOPROXY=off"}, args)
 }
 
+// RunAlone is Run for the module by itself, whatever workspace it is part of.
+func RunAlone(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	return run(ctx, dir, []string{"GOWORK=off"}, args)
+}
+
 func run(ctx context.Context, dir string, env, args []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)

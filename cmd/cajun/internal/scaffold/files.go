@@ -23,6 +23,9 @@ var templates embed.FS
 // buf.gen.yaml can leave it out.
 const optionsFolder = "third_party"
 
+// generatedFolder is where the templates have generated code go.
+const generatedFolder = "gen"
+
 // file is one that is to be written.
 type file struct {
 	path    string // below the module's root, with slashes

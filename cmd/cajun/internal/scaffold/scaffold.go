@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -87,14 +88,35 @@ func Do(ctx context.Context, plan Plan) (Done, error) {
 	return done, require(ctx, plan.Dir, version)
 }
 
-// programFolder cleans the folder of the program, which must be in the module.
+// programFolder cleans the folder of the program, which must be in the module,
+// and where ./... finds it.
 func programFolder(folder string) (string, error) {
 	clean := path.Clean(filepath.ToSlash(folder))
-	if !filepath.IsLocal(filepath.FromSlash(clean)) {
-		return "", fmt.Errorf("the program cannot be in %q: name a folder below this one, such as cmd/counter", folder)
+	refuse := func(why string) (string, error) {
+		return "", fmt.Errorf("the program cannot be in %q%s: name a folder below this one, such as cmd/counter", folder, why)
+	}
+	switch {
+	case !filepath.IsLocal(filepath.FromSlash(clean)):
+		return refuse("")
+	case clean == ".":
+		return clean, nil
+	}
+	for word := range strings.SplitSeq(clean, "/") {
+		switch {
+		case strings.ContainsAny(word[:1], "._-") || word == "testdata" || word == "vendor":
+			return refuse(", as Go overlooks folders that are called " + word)
+		case !folderName.MatchString(word):
+			return refuse(fmt.Sprintf(", as %q cannot be in an import path of Go", word))
+		}
+	}
+	if first, _, _ := strings.Cut(clean, "/"); first == generatedFolder {
+		return refuse(", where the generated code goes")
 	}
 	return clean, nil
 }
+
+// folderName matches what import paths of Go may consist of.
+var folderName = regexp.MustCompile(`^[\w.~+-]+$`)
 
 // hasModule reports whether the folder is the root of a module. It may be
 // inside of one only when a module of its own is asked for.
@@ -155,9 +177,11 @@ func refuseObstacles(dir string, files []file, program string) error {
 	if len(found) == 0 {
 		return nil
 	}
-	return fmt.Errorf("nothing was written, as these are in the way:\n  %s\n"+
-		"Move them, or choose another folder for the program (--program cmd/counter), or an empty folder for all",
-		strings.Join(found, "\n  "))
+	do := "Move them, or choose another folder for the program (--program cmd/counter), or an empty folder for all"
+	if slices.Contains(found, "buf.yaml") || slices.Contains(found, "buf.gen.yaml") {
+		do = "A project with settings of buf needs no init: write a proto file with an actor, and cajun doctor tells what the settings lack. Or choose an empty folder for all"
+	}
+	return fmt.Errorf("nothing was written, as these are in the way:\n  %s\n%s", strings.Join(found, "\n  "), do)
 }
 
 // require has go.mod and go.sum name the tools, and every module that the
@@ -168,7 +192,8 @@ func refuseObstacles(dir string, files []file, program string) error {
 // So nothing is looked up, and without a network the module cache is enough.
 func require(ctx context.Context, dir, version string) error {
 	run := func(args ...string) (string, error) {
-		out, err := gocmd.Run(ctx, dir, args...)
+		// In a workspace, go.mod would not be changed.
+		out, err := gocmd.RunAlone(ctx, dir, args...)
 		if err != nil {
 			err = fmt.Errorf("the files are written, but go.mod does not require what they need: %w\nWhen that is solved, run cajun init again", err)
 		}

@@ -93,6 +93,15 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 }
 
+// TestSettingsInTheWay: who has settings of buf already is told how to go on.
+func TestSettingsInTheWay(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, map[string]string{"go.mod": gomod, "buf.yaml": "version: v2\n"})
+	if _, err := Do(t.Context(), Plan{Dir: dir, Program: "."}); err == nil || !strings.Contains(err.Error(), "cajun doctor tells what the settings lack") {
+		t.Error(err)
+	}
+}
+
 func trimmed(lines []string) []string {
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
@@ -134,6 +143,10 @@ func TestWhereItRefusesToStart(t *testing.T) {
 		{Plan{Dir: filepath.Join(root, "below"), Program: "."}, "is inside the module of"},
 		{Plan{Dir: root, Module: "example.com/other", Program: "."}, "has a go.mod already"},
 		{Plan{Dir: root, Program: "/abs"}, "name a folder below this one"},
+		{Plan{Dir: root, Program: "cmd/my app"}, `as "my app" cannot be in an import path`},
+		{Plan{Dir: root, Program: "testdata/x"}, "Go overlooks folders that are called testdata"},
+		{Plan{Dir: root, Program: "_x"}, "Go overlooks folders that are called _x"},
+		{Plan{Dir: root, Program: "gen/counter/v1"}, "where the generated code goes"},
 		{Plan{Dir: t.TempDir(), Module: "not a path", Version: "v1.0.0", Program: "."}, "Name the module yourself"},
 	} {
 		before := listing(t, tt.plan.Dir)
