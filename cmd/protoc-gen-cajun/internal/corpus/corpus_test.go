@@ -50,9 +50,12 @@ var corpus = []struct {
 	{name: "gopackage/absent.proto", parameter: "Mgopackage/absent.proto=example.com/gopackage/absent"},
 	{name: "gopackage/named.proto"},
 	{name: "gopackage/init.proto"},
-	{name: "gopackage/main.proto", refused: []string{"gopackage/main.proto:7:1: go_package: the package would be called main,"}},
+	// A program may hold its own messages and actors.
+	{name: "gopackage/main.proto", together: []string{}, refused: []string{"gopackage/main.proto:7:1: go_package: the package would be called main,"}},
 	{name: "gopackage/documentation.proto", refused: []string{"gopackage/documentation.proto:7:1: go_package: the package would be called documentation,"}},
 	{name: "gopackage/illegal.proto", refused: []string{"gopackage/illegal.proto:7:1: go_package: \"example.com/gopackage/a b//c\" is no import path of Go, which takes no element \"a b\":"}},
+	{name: "internalfriend"},
+	{name: "internaluser.proto", refused: []string{"internalfriend/secret.proto:5:1: go_package: only packages below \"example.com/internalfriend\" can import \"example.com/internalfriend/internal/secret\", and "}},
 	{name: "gopackage/unicode.proto", refused: []string{"gopackage/unicode.proto:7:1: go_package: \"example.com/gopackage/ünïcode\" is no import path of Go, which takes no element \"ünïcode\":"}},
 	{name: "gopackage/device.proto", refused: []string{"gopackage/device.proto:7:1: go_package: \"example.com/gopackage/aux/v1\" is no import path of Go, which takes no element \"aux\":"}},
 	{name: "gopackage/keyword.proto", refused: []string{"gopackage/keyword.proto:7:1: go_package: \"type\" cannot be the name of a Go package:"}},

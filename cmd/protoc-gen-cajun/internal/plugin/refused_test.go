@@ -136,7 +136,8 @@ func TestRefusesPlaces(t *testing.T) {
 	for parameter, want := range map[string]string{
 		"module=example.com/h": source + `:14:1: its Go package "` + module + `/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/bank/v1" is not in the module "example.com/h", ` +
 			`which the plugin's option module names: write one such as "example.com/h/gen/golden/bank/v1;bankv1", or another module`,
-		"Mcajun/v1/options.proto=example.com/h/gen/cajun/v1": source + `:10:1: cajun/v1/options.proto has the Go package "example.com/h/gen/cajun/v1" here, and Cajun has that of "` + module + `/gen/cajun/v1"`,
+		"M" + source + "=example.com/b;b,Mgoogle/protobuf/empty.proto=example.com/b/bcajun;other": source + `:14:1: go_package: its actors would be in package bcajun, in the folder of package other (google/protobuf/empty.proto)`,
+		"Mcajun/v1/options.proto=example.com/h/gen/cajun/v1":                                      source + `:10:1: cajun/v1/options.proto has the Go package "example.com/h/gen/cajun/v1" here, and Cajun has that of "` + module + `/gen/cajun/v1"`,
 	} {
 		if got := runWith(t, descriptors(t), DefaultPackageSuffix, parameter, source).GetError(); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: got %q, want %q", parameter, got, want)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -42,8 +43,9 @@ func (r *reader) checkPackages() {
 		r.checkPlace(file)
 		r.checkOptions(file)
 		for _, used := range r.filesUsed(file) {
-			r.checkPackage(used, used.GoImportPath != protogen.GoImportPath(r.outputPackage(file).Path))
+			r.checkPackage(used, r.outputPackage(file))
 		}
+		r.checkFolder(file)
 		if name := r.outputPackage(file).Name; r.suffix != "" && reservedPackage(name) != "" {
 			r.problems.add(file.Desc, goPackage, "its actors would be in package %s, %s: write another package_suffix", name, reservedPackage(name))
 		}
@@ -112,10 +114,24 @@ func (r *reader) declaring(m *protogen.Message) *protogen.File {
 	return r.gen.FilesByPath[m.Desc.ParentFile().Path()]
 }
 
-// checkPackage refuses the Go package of file if it is none, or if it is to be
-// imported and cannot be.
-func (r *reader) checkPackage(file *protogen.File, imported bool) {
+// checkFolder refuses files whose actors would be in the folder of another Go
+// package.
+func (r *reader) checkFolder(file *protogen.File) {
+	output := r.outputPackage(file)
+	for _, other := range r.gen.Files {
+		if string(other.GoImportPath) == output.Path && string(other.GoPackageName) != output.Name {
+			r.problems.add(file.Desc, goPackage, "go_package: its actors would be in package %s, in the folder of package %s (%s): write another go_package in one of the two",
+				output.Name, other.GoPackageName, other.Desc.Path())
+			return
+		}
+	}
+}
+
+// checkPackage refuses the Go package of file if it is none, or if that of the
+// actors has to import it and cannot.
+func (r *reader) checkPackage(file *protogen.File, actors Package) {
 	importPath, name := string(file.GoImportPath), string(file.GoPackageName)
+	imported := importPath != actors.Path
 	refuse := func(format string, args ...any) {
 		subject, at := "go_package", goPackage
 		if written, _, _ := strings.Cut(file.Proto.GetOptions().GetGoPackage(), ";"); written != importPath {
@@ -125,6 +141,7 @@ func (r *reader) checkPackage(file *protogen.File, imported bool) {
 	}
 	const such = `"example.com/bank/gen/bank/v1"`
 	fault, importable := checkImportPath(importPath)
+	root, internal := confined(importPath)
 	switch {
 	case isRelative(importPath) && imported:
 		refuse("%q is relative, so that the package of the actors cannot import the messages: write the import path as other Go code does, such as "+such+
@@ -133,12 +150,27 @@ func (r *reader) checkPackage(file *protogen.File, imported bool) {
 	case !isRelative(importPath) && !importable:
 		refuse("%q is no import path of Go, which takes no element %q: write one such as "+such, importPath, fault)
 		return
+	case internal && actors.Path != root && !strings.HasPrefix(actors.Path, root+"/"):
+		refuse("only packages below %q can import %q, and %q uses its messages: move these proto files, or one of the two Go packages", root, importPath, actors.Path)
 	case !token.IsIdentifier(name):
 		refuse("%q cannot be the name of a Go package: write a name of letters and digits behind the semicolon, such as \"%s;bankv1\"", name, importPath)
+	case name == "main" && !imported:
 	case reservedPackage(name) != "":
 		refuse("the package would be called %s, %s: write another name behind a semicolon, such as \"%s;%spb\"",
 			name, reservedPackage(name), importPath, strings.Trim(name, "_"))
 	}
+}
+
+// confined returns the path below which packages can import a path that has an
+// element internal, and whether it has one.
+func confined(importPath string) (root string, ok bool) {
+	elements := strings.Split(importPath, "/")
+	for i, element := range slices.Backward(elements) {
+		if element == "internal" {
+			return strings.Join(elements[:i], "/"), true
+		}
+	}
+	return "", false
 }
 
 // reservedPackage says why no package of messages or actors can have a name

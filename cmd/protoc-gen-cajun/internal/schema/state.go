@@ -25,6 +25,9 @@ func (r *reader) state(in where, name string) *Message {
 	case ok && !sees(in.file, m.Desc.ParentFile()):
 		// It is in sight only as another file of this run imports it.
 		return refuse("is declared in a file that this one does not import: add import %q", m.Desc.ParentFile().Path())
+	case ok && m.Desc.RequiredNumbers().Len() > 0:
+		// A new actor could not even be loaded.
+		return refuse("has the required field %q, and the state of a new actor is empty: make the field optional", m.Desc.Fields().ByNumber(m.Desc.RequiredNumbers().Get(0)).Name())
 	case ok:
 		state := r.message(m)
 		return &state

@@ -110,10 +110,15 @@ func (x *GetRequest) GetId() int64 {
 type Outer_State struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Deprecated: The entire proto file golden/proto2/v1/old.proto is marked as deprecated.
-	Value         *int32 `protobuf:"varint,1,req,name=value" json:"value,omitempty"`
+	Value         *int32 `protobuf:"varint,1,opt,name=value,def=7" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
+
+// Default values for Outer_State fields.
+const (
+	Default_Outer_State_Value = int32(7)
+)
 
 func (x *Outer_State) Reset() {
 	*x = Outer_State{}
@@ -150,17 +155,17 @@ func (x *Outer_State) GetValue() int32 {
 	if x != nil && x.Value != nil {
 		return *x.Value
 	}
-	return 0
+	return Default_Outer_State_Value
 }
 
 var File_golden_proto2_v1_old_proto protoreflect.FileDescriptor
 
 const file_golden_proto2_v1_old_proto_rawDesc = "" +
 	"\n" +
-	"\x1agolden/proto2/v1/old.proto\x12\x10golden.proto2.v1\x1a\x16cajun/v1/options.proto\"&\n" +
-	"\x05Outer\x1a\x1d\n" +
-	"\x05State\x12\x14\n" +
-	"\x05value\x18\x01 \x02(\x05R\x05value\"\"\n" +
+	"\x1agolden/proto2/v1/old.proto\x12\x10golden.proto2.v1\x1a\x16cajun/v1/options.proto\")\n" +
+	"\x05Outer\x1a \n" +
+	"\x05State\x12\x17\n" +
+	"\x05value\x18\x01 \x01(\x05:\x017R\x05value\"\"\n" +
 	"\n" +
 	"GetRequest\x12\x14\n" +
 	"\x02id\x18\x01 \x02(\x10B\x04\xb8\xfd\x1b\x01R\x02id2y\n" +
