@@ -33,7 +33,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 {
+	if len(os.Args) > 1 || command.ByHand(os.Stdin) {
 		os.Exit(command.Run(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	if err := plugin.Run(os.Stdin, os.Stdout); err != nil {

@@ -30,6 +30,14 @@ By hand it takes:
 // takes from a folder.
 const unpublished = "v0.0.0-00010101000000"
 
+// ByHand reports whether a person is at the other end of stdin: a compiler
+// sends its request through a pipe, and a person would wait for an answer to
+// nothing.
+func ByHand(stdin *os.File) bool {
+	info, err := stdin.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
 // Run does what the arguments ask for and returns the exit code: 0 when that
 // was done, 1 when it failed, 2 when they make no sense.
 func Run(args []string, stdout, stderr io.Writer) int {

@@ -65,3 +65,21 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestByHand: the null device stands for a terminal, which tests have none of.
+func TestByHand(t *testing.T) {
+	device, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if !ByHand(device) || ByHand(r) {
+		t.Errorf("a device %t, a pipe %t", ByHand(device), ByHand(r))
+	}
+}
