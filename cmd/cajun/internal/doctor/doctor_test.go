@@ -195,8 +195,11 @@ var finds = map[string]struct {
 	"a go_package elsewhere": {[]edit{replace(greeterProto, "\"example.com/hello/", "\"example.com/other/")},
 		greeterProto + ":8:1", "is not in the module=example.com/hello of buf.gen.yaml", `option go_package = "example.com/hello/gen/greeter/v1;greeterv1";`},
 	"a go_package that is not where its file is": {[]edit{replace("buf.gen.yaml", "opt: module=example.com/hello", "opt: paths=source_relative")},
-		greeterProto + ":8:1", `goes into the package "example.com/hello/greeter/v1"`, `option go_package = "example.com/hello/greeter/v1;greeterv1";`},
+		greeterProto + ":8:1", `goes into the package "example.com/hello/greeter/v1"`, `option go_package = "example.com/hello/greeter/v1;greeterv1"; or give both plugins opt: module=example.com/hello`},
 	"no import": {[]edit{replace(greeterProto, "import \"cajun/v1/options.proto\";", "")}, greeterProto + ":13:10", "does not import", `add import "cajun/v1/options.proto"`},
+
+	"no mark": {[]edit{add("proto/a.proto", "import \"cajun/v1/options.proto\";\nservice S {\n rpc A(B) returns (C);\n}\n")},
+		"proto/a.proto:2:1", "is not marked as an actor", "add option (cajun.v1.actor) = {};"},
 
 	"never generated": {[]edit{remove(greeterGo, greeterCajun)}, greeterProto, "no code is generated", "run buf generate"},
 	"a new method":    {[]edit{replace(greeterProto, "service Greeter {", "service Greeter {\n rpc Again(TallyRequest) returns (TallyResponse);")}, greeterGo, "lacks rpc Again", "run buf generate"},
@@ -240,6 +243,7 @@ func TestLeavesAlone(t *testing.T) {
 		"packages named by managed mode": {replace(greeterProto, "option go_package", "// option go_package"), add("buf.gen.yaml", "managed: {enabled: true}\n")},
 		"options that come with another import": {replace(greeterProto, "cajun/v1/options.proto", "greeter/v1/all.proto"),
 			add("proto/greeter/v1/all.proto", "syntax = \"proto3\"; import public \"cajun/v1/options.proto\";")},
+		"options for messages alone":   {add("proto/a.proto", "import \"cajun/v1/options.proto\";\nservice S {}\nmessage M { string a = 1 [(cajun.v1.key) = true]; }\n")},
 		"managed mode elsewhere":       {add("buf.gen.yaml", "managed: {enabled: true, override: [{file_option: go_package_prefix, path: greeter, value: x}]}\n")},
 		"managed mode switched off":    {add("buf.gen.yaml", "managed: {override: [{file_option: go_package_prefix, value: x}]}\n")},
 		"a remote plugin":              {replace("buf.gen.yaml", `local: ["go", "tool", "protoc-gen-go"]`, "remote: buf.build/protocolbuffers/go:v1.36.12"), replace("go.mod", "\tgoogle.golang.org/protobuf/cmd/protoc-gen-go\n", "")},

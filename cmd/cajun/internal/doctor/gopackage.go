@@ -5,6 +5,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	cajunproto "github.com/cajun-go/cajun/proto"
@@ -31,7 +32,7 @@ func (p *project) goPackages() (found []Finding) {
 		place := p.place(*actors, file)
 		module, _ := actors.option("module")
 		paths, _ := actors.option("paths")
-		at, wrong := file.at(goPackage), ""
+		at, wrong, otherwise := file.at(goPackage), "", ""
 		switch {
 		case given == "":
 			at, wrong = file.at(`package\s+[\w.]+\s*;`), "has no go_package, so no Go code can be generated for it"
@@ -41,10 +42,11 @@ func (p *project) goPackages() (found []Finding) {
 			wrong = fmt.Sprintf("has the go_package %q, which is not in the module=%s of %s", given, module, genFile)
 		case paths == "source_relative" && given != place:
 			wrong = fmt.Sprintf("has the go_package %q, but with paths=source_relative in %s its Go code goes into the package %q", given, genFile, place)
+			otherwise = fmt.Sprintf(" or give both plugins opt: module=%s in place of paths", p.module.Module.Path)
 		default:
 			continue
 		}
-		found = append(found, Finding{at, wrong, fmt.Sprintf("write option go_package = %q;", strings.TrimSuffix(place+";"+packageName(file.importPath), ";"))})
+		found = append(found, Finding{at, wrong, fmt.Sprintf("write option go_package = %q;", strings.TrimSuffix(place+";"+packageName(file.importPath), ";")) + otherwise})
 	}
 	return found
 }
@@ -69,15 +71,22 @@ func packageName(importPath string) string {
 	return strings.ToLower(regexp.MustCompile(`\W`).ReplaceAllString(name, ""))
 }
 
-// unimported looks for actors in files that do not import the options.
-func (p *project) unimported() (found []Finding) {
+// imports looks for actors in files that do not import the options, and for
+// services in files that do and are not marked.
+func (p *project) imports() (found []Finding) {
+	const service = `\bservice\s+\w+\s*\{`
+	// A public import may pass the options on.
+	passed := slices.ContainsFunc(p.protos, func(f protoFile) bool { return strings.Contains(f.text, "import public") })
 	for _, file := range p.protos {
-		if strings.Contains(withoutComments(file.text), "import public") {
-			return nil // which may pass them on
+		if !file.inModule || !p.gen.covers(file.path) {
+			continue
 		}
-	}
-	for _, file := range p.protos {
-		if file.inModule && file.hasActors() && !file.importsOptions() && p.gen.covers(file.path) {
+		text := withoutComments(file.text)
+		switch imports := file.importsOptions(); {
+		case imports && !strings.Contains(text, "cajun.v1.") && regexp.MustCompile(service).MatchString(text):
+			found = append(found, Finding{file.at(service), fmt.Sprintf("is in a file that imports %s, and is not marked as an actor, so no actor is generated for it", cajunproto.OptionsPath),
+				"add option (cajun.v1.actor) = {}; to it, or remove the import"})
+		case !imports && !passed && file.hasActors():
 			found = append(found, Finding{file.at(`\(\s*cajun\.v1\.actor`), "sets (cajun.v1.actor) and does not import the file that declares it",
 				fmt.Sprintf("add import %q;", cajunproto.OptionsPath)})
 		}
