@@ -47,6 +47,7 @@ var corpus = []struct {
 	{name: "nested"},
 	{name: "nopackage.proto"},
 	{name: "foreign"},
+	{name: "stdlike"},
 	{name: "gopackage/absent.proto", parameter: "Mgopackage/absent.proto=example.com/gopackage/absent"},
 	{name: "gopackage/named.proto"},
 	{name: "gopackage/init.proto"},
