@@ -13,9 +13,10 @@ func newDoctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "Find the usual mistakes in a project",
 		Long: `Look through the project in this folder for the usual mistakes: settings of
-buf.gen.yaml that are missing, versions of plugin, generated code and runtime
-that do not fit, an old options proto, Go code that is registered twice, and
-generated code that is not that of its proto file.
+buf.gen.yaml that are missing, Go packages that are not where their code goes,
+versions of plugin, generated code and runtime that do not fit, an old options
+proto, Go code that is registered twice, and generated code that is not that of
+its proto file.
 
 It changes nothing, and needs neither buf nor a network. Each finding says what
 to do. The exit code is 1 when there is one.`,

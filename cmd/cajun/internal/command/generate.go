@@ -22,7 +22,8 @@ used. Otherwise this is
   go run ` + buf.Package + ` generate
 
 which downloads and compiles buf the first time, for some minutes, and adds
-nothing to your go.mod. The exit code is that of buf.
+nothing to your go.mod. The exit code is that of buf. When buf fails, what
+cajun doctor finds wrong in the settings is told after it.
 
 To run it sooner the first time, install that version of buf:
 https://buf.build/docs/cli/installation`,
