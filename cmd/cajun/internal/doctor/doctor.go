@@ -51,5 +51,5 @@ func Obstacles(ctx context.Context, dir string) ([]Finding, error) {
 }
 
 func (p *project) obstacles(ctx context.Context) []Finding {
-	return slices.Concat(p.required(), p.settings(), p.plugins(ctx), p.options(), p.imports(), p.goPackages())
+	return slices.Concat(p.workspaces(ctx), p.required(), p.settings(), p.plugins(ctx), p.options(), p.imports(), p.goPackages())
 }

@@ -299,6 +299,29 @@ func TestOurselves(t *testing.T) {
 	}
 }
 
+// TestWorkspace: a module that is beside those of its workspace has no tools.
+func TestWorkspace(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv("GOWORK", filepath.Join(root, "go.work"))
+	for uses, want := range map[string]int{"./other": 1, "./this": 0, "./other\nuse ./this": 0} {
+		for _, name := range []string{"this", "other"} {
+			if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(root, name, "go.mod"), []byte("module "+name+"\n\ngo 1.26\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(root, "go.work"), []byte("go 1.26\n\nuse "+uses+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p := &project{dir: filepath.Join(root, "this")}
+		if found := p.workspaces(t.Context()); len(found) != want || want > 0 && found[0].Do != "run go work use ." {
+			t.Errorf("use %s: found %q", uses, found)
+		}
+	}
+}
+
 func TestCannotLook(t *testing.T) {
 	if _, err := Check(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "there is no go.mod") {
 		t.Error(err)
