@@ -49,11 +49,19 @@ func tellFiles(w io.Writer, done scaffold.Done) {
 	}
 }
 
-// tellNext says the next two commands.
+// tellNext says the next commands.
 func tellNext(w io.Writer, done scaffold.Done) {
 	run := "."
 	if done.Program != "." {
 		run = "./" + done.Program
 	}
-	fmt.Fprintf(w, "\nNext:\n  go tool cajun generate # or buf generate, if you have buf\n  go test ./... && go run %s\n", run)
+	fmt.Fprint(w, "\nNext:\n")
+	if done.Vendored {
+		fmt.Fprint(w, "  go mod vendor -e # for the tools; it complains of code that is not generated yet\n")
+	}
+	fmt.Fprint(w, "  go tool cajun generate # or buf generate, if you have buf\n")
+	if done.Vendored {
+		fmt.Fprint(w, "  go mod tidy && go mod vendor\n")
+	}
+	fmt.Fprintf(w, "  go test ./... && go run %s\n", run)
 }

@@ -62,6 +62,24 @@ func TestInitInAnExistingModule(t *testing.T) {
 	}
 }
 
+// TestInitInAVendoredModule types what init says: tidy and vendor want generated
+// code, and that wants tools.
+func TestInitInAVendoredModule(t *testing.T) {
+	f := usermodule.New(t)
+	f.WithBuf()
+	cajun(t, f)
+	f.Write("own.go", "package own\n\nimport _ \"connectrpc.com/connect/v2\"\n")
+	f.Run("go mod init example.com/own && go mod edit -replace=github.com/cajun-go/cajun=" + usermodule.Checkout(t))
+	f.Run("go mod tidy && go mod vendor")
+	_, next, ok := strings.Cut(f.Run("cajun init --program cmd/counter"), "\nNext:\n")
+	if !ok || !strings.Contains(next, "go mod vendor") {
+		t.Fatalf("init says\n%s", next)
+	}
+	// To test and run it too would compile all vendored packages for nothing.
+	generate, _, _ := strings.Cut(next, "  go test")
+	f.Run(generate + "test -f vendor/github.com/cajun-go/cajun/cajuntest/cluster.go")
+}
+
 // TestInitWithoutVersion: this test is built from source, and the folder names
 // no Cajun.
 func TestInitWithoutVersion(t *testing.T) {

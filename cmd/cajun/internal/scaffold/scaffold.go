@@ -35,8 +35,11 @@ type Plan struct {
 type Done struct {
 	Module  string
 	Started bool // the module is new
-	Program string
-	Files   []string
+	// Vendored says that the module has a folder of vendored packages, which
+	// lacks those that are needed now.
+	Vendored bool
+	Program  string
+	Files    []string
 }
 
 // Do writes the project and has go.mod require what it needs. It overwrites
@@ -84,6 +87,9 @@ func Do(ctx context.Context, plan Plan) (Done, error) {
 			done.Started = false
 		}
 		return done, err
+	}
+	if _, err := os.Stat(filepath.Join(plan.Dir, "vendor", "modules.txt")); err == nil {
+		done.Vendored = true
 	}
 	return done, require(ctx, plan.Dir, version)
 }
