@@ -45,6 +45,11 @@ type Kind struct {
 	MailboxCapacity int
 	// Shards is into how many parts the kind's keys are cut.
 	Shards int
+	// Schema points to the descriptor of the file that declares the service. The
+	// descriptor itself may be set later than the Kind, while packages
+	// initialise. Nodes that host the kind publish it, so that gateways know it;
+	// without one the kind is called by generated code only.
+	Schema *protoreflect.FileDescriptor
 }
 
 // MethodOptions is what a proto method declares beyond its types.

@@ -16,7 +16,7 @@ func (w writer) descriptors() {
 	a := w.actor
 	comment(w.Group, wrap("What "+w.file.Source+" declares of "+a.GoName+" and its methods."))
 	w.Var().DefsFunc(func(g *jen.Group) {
-		g.Id(w.names.KindVar()).Op("=").Op("&").Qual(runtimePath, "Kind").Add(literal(kindFields(w.names.KindConst(), a)))
+		g.Id(w.names.KindVar()).Op("=").Op("&").Qual(runtimePath, "Kind").Add(literal(w.kindFields()))
 		for _, m := range a.Methods {
 			constructor := "NewMethod"
 			if m.OneWay {
@@ -48,8 +48,13 @@ func literal(fields []field) *jen.Statement {
 	return jen.Custom(jen.Options{Open: "{", Close: "}", Separator: ",", Multi: true}, elements...)
 }
 
-func kindFields(kindConst string, a *schema.Actor) []field {
-	fields := []field{{"Name", jen.Id(kindConst)}}
+func (w writer) kindFields() []field {
+	a := w.actor
+	fields := []field{
+		{"Name", jen.Id(w.names.KindConst())},
+		// A pointer, as the variable beside it may be set later than this one.
+		{"Schema", jen.Op("&").Qual(w.file.Messages.Path, w.file.Descriptor)},
+	}
 	if len(a.Aliases) > 0 {
 		fields = append(fields, field{"Aliases", jen.Index().String().ValuesFunc(func(g *jen.Group) {
 			for _, alias := range a.Aliases {

@@ -54,6 +54,7 @@ func declareImports(out *jen.File, f *schema.File) {
 func packagesUsed(f *schema.File) map[string]string {
 	packages := make(map[string]string)
 	use := func(m schema.Message) { packages[m.Package.Path] = m.Package.Name }
+	packages[f.Messages.Path] = f.Messages.Name // for the descriptor
 	for _, a := range f.Actors {
 		if a.State != nil {
 			use(*a.State)

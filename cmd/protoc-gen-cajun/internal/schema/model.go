@@ -16,6 +16,10 @@ type File struct {
 	Output string
 	// Package is the Go package of the output.
 	Package Package
+	// Messages is the Go package of the file's messages, and Descriptor the
+	// variable there that holds the file's descriptor.
+	Messages   Package
+	Descriptor string
 	// Own reports whether the package holds nothing but generated actors, and
 	// not the messages too.
 	Own bool

@@ -85,11 +85,13 @@ func (r *reader) index(messages []*protogen.Message) {
 
 func (r *reader) file(file *protogen.File) *File {
 	f := &File{
-		Source:  file.Desc.Path(),
-		Output:  r.output(file),
-		Package: r.outputPackage(file),
-		Own:     r.suffix != "",
-		Header:  header(file),
+		Source:     file.Desc.Path(),
+		Output:     r.output(file),
+		Package:    r.outputPackage(file),
+		Messages:   r.packages[file.GoImportPath],
+		Descriptor: file.GoDescriptorIdent.GoName,
+		Own:        r.suffix != "",
+		Header:     header(file),
 	}
 	for _, service := range file.Services {
 		if options := actorOptions(service); options != nil {

@@ -122,6 +122,7 @@ func (UnimplementedEcho) Note(context.Context, *benchv1.EchoRequest) error {
 var (
 	echoKind = &cajun.Kind{
 		Name:            EchoKind,
+		Schema:          &benchv1.File_bench_v1_bench_proto,
 		IdleTimeout:     time.Hour,
 		MailboxCapacity: 1048576,
 	}
@@ -199,6 +200,9 @@ func (UnimplementedCounter) Add(context.Context, *benchv1.AddRequest) (*benchv1.
 
 // What bench/v1/bench.proto declares of Counter and its methods.
 var (
-	counterKind = &cajun.Kind{Name: CounterKind}
+	counterKind = &cajun.Kind{
+		Name:   CounterKind,
+		Schema: &benchv1.File_bench_v1_bench_proto,
+	}
 	counter_Add = cajun.NewMethod[*benchv1.AddRequest, *benchv1.AddReply](counterKind, "Add", cajun.MethodOptions{Delivery: guarantee.ExactlyOnce})
 )

@@ -190,6 +190,7 @@ func (UnimplementedScribe) Read(context.Context, *failpointv1.ReadRequest) (*fai
 var (
 	scribeKind = &cajun.Kind{
 		Name:        ScribeKind,
+		Schema:      &failpointv1.File_failpoint_v1_failpoint_proto,
 		IdleTimeout: time.Second,
 		Shards:      16,
 	}

@@ -289,6 +289,7 @@ func (UnimplementedAccount) Statement(context.Context, *bankv1.StatementRequest)
 var (
 	accountKind = &cajun.Kind{
 		Name:     AccountKind,
+		Schema:   &bankv1.File_bank_v1_bank_proto,
 		Delivery: guarantee.ExactlyOnce,
 		Shards:   64,
 	}
@@ -396,6 +397,7 @@ func (UnimplementedTransfer) Status(context.Context, *bankv1.StatusRequest) (*ba
 var (
 	transferKind = &cajun.Kind{
 		Name:        TransferKind,
+		Schema:      &bankv1.File_bank_v1_bank_proto,
 		Delivery:    guarantee.ExactlyOnce,
 		IdleTimeout: 5 * time.Second,
 		Shards:      64,
@@ -496,6 +498,7 @@ func (UnimplementedMailbox) Inbox(context.Context, *bankv1.InboxRequest) (*bankv
 var (
 	mailboxKind = &cajun.Kind{
 		Name:     MailboxKind,
+		Schema:   &bankv1.File_bank_v1_bank_proto,
 		Delivery: guarantee.ExactlyOnce,
 		Shards:   64,
 	}

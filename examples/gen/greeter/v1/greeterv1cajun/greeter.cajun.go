@@ -122,7 +122,10 @@ func (UnimplementedGreeter) Wave(context.Context, *greeterv1.WaveRequest) error 
 
 // What greeter/v1/greeter.proto declares of Greeter and its methods.
 var (
-	greeterKind   = &cajun.Kind{Name: GreeterKind}
+	greeterKind = &cajun.Kind{
+		Name:   GreeterKind,
+		Schema: &greeterv1.File_greeter_v1_greeter_proto,
+	}
 	greeter_Greet = cajun.NewMethod[*greeterv1.GreetRequest, *greeterv1.GreetResponse](greeterKind, "Greet", cajun.MethodOptions{})
 	greeter_Tally = cajun.NewMethod[*greeterv1.TallyRequest, *greeterv1.TallyResponse](greeterKind, "Tally", cajun.MethodOptions{NoSideEffects: true})
 	greeter_Wave  = cajun.NewOneWay[*greeterv1.WaveRequest](greeterKind, "Wave", cajun.MethodOptions{})

@@ -233,6 +233,7 @@ func (UnimplementedCounter) NoteOnce(context.Context, *probev1.AddRequest) error
 var (
 	counterKind = &cajun.Kind{
 		Name:            CounterKind,
+		Schema:          &probev1.File_probe_v1_probe_proto,
 		IdleTimeout:     2 * time.Second,
 		MailboxCapacity: 4,
 		Shards:          64,
@@ -489,6 +490,7 @@ func (UnimplementedEcho) NoteSure(context.Context, *probev1.EchoRequest) error {
 var (
 	echoKind = &cajun.Kind{
 		Name:            EchoKind,
+		Schema:          &probev1.File_probe_v1_probe_proto,
 		MailboxCapacity: 4,
 		Shards:          64,
 	}

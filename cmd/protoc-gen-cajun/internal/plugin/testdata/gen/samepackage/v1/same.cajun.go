@@ -80,6 +80,9 @@ func (UnimplementedRoom) Enter(context.Context, *EnterRequest) (*EnterResponse, 
 
 // What golden/samepackage/v1/same.proto declares of Room and its methods.
 var (
-	roomKind   = &cajun.Kind{Name: RoomKind}
+	roomKind = &cajun.Kind{
+		Name:   RoomKind,
+		Schema: &File_golden_samepackage_v1_same_proto,
+	}
 	room_Enter = cajun.NewMethod[*EnterRequest, *EnterResponse](roomKind, "Enter", cajun.MethodOptions{})
 )

@@ -253,6 +253,7 @@ func (UnimplementedAccount) Debit(context.Context, *bankv1.DepositRequest) (*ban
 var (
 	accountKind = &cajun.Kind{
 		Name:            AccountKind,
+		Schema:          &bankv1.File_golden_bank_v1_bank_proto,
 		Aliases:         []string{"golden.bank.v0.Account", "golden.bank.v0.Konto"},
 		Delivery:        guarantee.AtLeastOnce,
 		IdleTimeout:     90 * time.Second,
@@ -432,6 +433,7 @@ func (UnimplementedVault) Knock(context.Context, *bankv1.BalanceRequest) error {
 var (
 	vaultKind = &cajun.Kind{
 		Name:     VaultKind,
+		Schema:   &bankv1.File_golden_bank_v1_bank_proto,
 		Delivery: guarantee.ExactlyOnce,
 	}
 	vault_Open = cajun.NewMethod[*bankv1.BalanceRequest, *bankv1.BalanceResponse](vaultKind, "Open", cajun.MethodOptions{KeyField: 4})

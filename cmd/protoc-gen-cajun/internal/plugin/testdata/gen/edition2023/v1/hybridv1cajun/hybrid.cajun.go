@@ -88,6 +88,7 @@ func (UnimplementedCounter) Add(context.Context, *hybridv1.AddRequest) (*hybridv
 var (
 	counterKind = &cajun.Kind{
 		Name:     CounterKind,
+		Schema:   &hybridv1.File_golden_edition2023_v1_hybrid_proto,
 		Delivery: guarantee.ExactlyOnce,
 	}
 	counter_Add = cajun.NewMethod[*hybridv1.AddRequest, *hybridv1.AddResponse](counterKind, "Add", cajun.MethodOptions{KeyField: 1})

@@ -107,6 +107,7 @@ func (UnimplementedCounter) Total(context.Context, *opaquev1.TotalRequest) (*opa
 var (
 	counterKind = &cajun.Kind{
 		Name:     CounterKind,
+		Schema:   &opaquev1.File_golden_edition2024_v1_opaque_proto,
 		Delivery: guarantee.ExactlyOnce,
 	}
 	counter_Add   = cajun.NewMethod[*opaquev1.AddRequest, *opaquev1.AddResponse](counterKind, "Add", cajun.MethodOptions{KeyField: 1})

@@ -11,6 +11,7 @@ import (
 	context2 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/foreign/context/v1"
 	context3 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/foreign/context2/v1"
 	req2 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/foreign/req/v1"
+	foreignv1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/foreign/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -127,7 +128,10 @@ func (UnimplementedForeign) Request(context.Context, *req2.Req) (*structpb.Value
 
 // What golden/foreign/v1/foreign.proto declares of Foreign and its methods.
 var (
-	foreignKind      = &cajun.Kind{Name: ForeignKind}
+	foreignKind = &cajun.Kind{
+		Name:   ForeignKind,
+		Schema: &foreignv1.File_golden_foreign_v1_foreign_proto,
+	}
 	foreign_Known    = cajun.NewMethod[*wrapperspb.StringValue, *emptypb.Empty](foreignKind, "Known", cajun.MethodOptions{})
 	foreign_Contexts = cajun.NewMethod[*context2.Deadline, *context3.Deadline](foreignKind, "Contexts", cajun.MethodOptions{})
 	foreign_Request  = cajun.NewMethod[*req2.Req, *structpb.Value](foreignKind, "Request", cajun.MethodOptions{Delivery: guarantee.AtLeastOnce})

@@ -99,7 +99,10 @@ func (UnimplementedA) Kind(context.Context, *namesv1.T) (*namesv1.T, error) {
 
 // What golden/names/v1/names.proto declares of A and its methods.
 var (
-	aKind  = &cajun.Kind{Name: AKind}
+	aKind = &cajun.Kind{
+		Name:   AKind,
+		Schema: &namesv1.File_golden_names_v1_names_proto,
+	}
 	a_B_C  = cajun.NewMethod[*namesv1.T, *namesv1.T](aKind, "B_C", cajun.MethodOptions{})
 	a_Kind = cajun.NewMethod[*namesv1.T, *namesv1.T](aKind, "Kind", cajun.MethodOptions{})
 )
@@ -167,8 +170,11 @@ func (UnimplementedA_B) C(context.Context, *namesv1.T) (*namesv1.T, error) {
 
 // What golden/names/v1/names.proto declares of A_B and its methods.
 var (
-	a__BKind = &cajun.Kind{Name: A_BKind}
-	a__B_C   = cajun.NewMethod[*namesv1.T, *namesv1.T](a__BKind, "C", cajun.MethodOptions{})
+	a__BKind = &cajun.Kind{
+		Name:   A_BKind,
+		Schema: &namesv1.File_golden_names_v1_names_proto,
+	}
+	a__B_C = cajun.NewMethod[*namesv1.T, *namesv1.T](a__BKind, "C", cajun.MethodOptions{})
 )
 
 // A_B_Kind is the full name of the service A_B_.
@@ -235,7 +241,10 @@ func (UnimplementedA_B_) Kind(context.Context, *namesv1.T) (*namesv1.T, error) {
 
 // What golden/names/v1/names.proto declares of A_B_ and its methods.
 var (
-	a__B__Kind  = &cajun.Kind{Name: A_B_Kind}
+	a__B__Kind = &cajun.Kind{
+		Name:   A_B_Kind,
+		Schema: &namesv1.File_golden_names_v1_names_proto,
+	}
 	a__B___Kind = cajun.NewMethod[*namesv1.T, *namesv1.T](a__B__Kind, "Kind", cajun.MethodOptions{})
 )
 
@@ -504,7 +513,10 @@ func (UnimplementedLower) Type(context.Context, *namesv1.T) (*namesv1.T, error) 
 
 // What golden/names/v1/names.proto declares of Lower and its methods.
 var (
-	lowerKind       = &cajun.Kind{Name: LowerKind}
+	lowerKind = &cajun.Kind{
+		Name:   LowerKind,
+		Schema: &namesv1.File_golden_names_v1_names_proto,
+	}
 	lower_Pid       = cajun.NewMethod[*namesv1.T, *namesv1.T](lowerKind, "Pid", cajun.MethodOptions{})
 	lower_Init      = cajun.NewMethod[*namesv1.T, *namesv1.T](lowerKind, "Init", cajun.MethodOptions{})
 	lower_String    = cajun.NewMethod[*namesv1.T, *namesv1.T](lowerKind, "String", cajun.MethodOptions{})
@@ -560,5 +572,8 @@ type UnimplementedMute struct{}
 
 // What golden/names/v1/names.proto declares of Mute and its methods.
 var (
-	muteKind = &cajun.Kind{Name: MuteKind}
+	muteKind = &cajun.Kind{
+		Name:   MuteKind,
+		Schema: &namesv1.File_golden_names_v1_names_proto,
+	}
 )

@@ -81,6 +81,9 @@ func (UnimplementedSecond) Run(context.Context, *namesv1.T) (*namesv1.T, error) 
 
 // What golden/names/v1/second.proto declares of Second and its methods.
 var (
-	secondKind = &cajun.Kind{Name: SecondKind}
+	secondKind = &cajun.Kind{
+		Name:   SecondKind,
+		Schema: &namesv1.File_golden_names_v1_second_proto,
+	}
 	second_Run = cajun.NewMethod[*namesv1.T, *namesv1.T](secondKind, "Run", cajun.MethodOptions{})
 )

@@ -94,6 +94,7 @@ func (UnimplementedOld) Get(context.Context, *oldv1.GetRequest) (*oldv1.Outer_St
 var (
 	oldKind = &cajun.Kind{
 		Name:   OldKind,
+		Schema: &oldv1.File_golden_proto2_v1_old_proto,
 		Shards: 65536,
 	}
 	old_Get = cajun.NewMethod[*oldv1.GetRequest, *oldv1.Outer_State](oldKind, "Get", cajun.MethodOptions{

@@ -88,6 +88,7 @@ func (UnimplementedLedger) Add(context.Context, *upgradev0.AddRequest) (*upgrade
 var (
 	ledgerKind = &cajun.Kind{
 		Name:   LedgerKind,
+		Schema: &upgradev0.File_golden_upgrade_v0_ledger_proto,
 		Shards: 32,
 	}
 	ledger_Add = cajun.NewMethod[*upgradev0.AddRequest, *upgradev0.AddReply](ledgerKind, "Add", cajun.MethodOptions{Delivery: guarantee.ExactlyOnce})

@@ -110,6 +110,7 @@ func (UnimplementedLedger) Audit(context.Context, *upgradev1.AuditRequest) (*upg
 var (
 	ledgerKind = &cajun.Kind{
 		Name:    LedgerKind,
+		Schema:  &upgradev1.File_golden_upgrade_v1_ledger_proto,
 		Aliases: []string{"golden.upgrade.v0.Ledger"},
 		Shards:  32,
 	}
