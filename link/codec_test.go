@@ -82,7 +82,7 @@ func (g generator) frame() link.Frame {
 		r := &link.Response{
 			ID: g.number(), Code: uint32(g.number()), Message: g.text(),
 			Outcome:   guarantee.Outcome(g.IntN(4)),
-			Retryable: g.flag(), InternalText: g.flag(), Payload: g.data(), Part: g.number(), Last: g.flag(), Probe: g.number(),
+			Retryable: g.flag(), InternalText: g.flag(), Replayed: g.flag(), Payload: g.data(), Part: g.number(), Last: g.flag(), Probe: g.number(),
 		}
 		for range g.IntN(4) {
 			r.Details = append(r.Details, link.Detail{Type: g.text(), Value: g.data()})
@@ -122,7 +122,7 @@ func toProto(f link.Frame) *linkv1.Frame {
 		r := f.Response
 		m := &linkv1.Response{
 			Id: r.ID, Code: r.Code, Message: r.Message, Payload: r.Payload,
-			Retryable: r.Retryable, InternalText: r.InternalText, Part: r.Part, Last: r.Last, Probe: r.Probe,
+			Retryable: r.Retryable, InternalText: r.InternalText, Replayed: r.Replayed, Part: r.Part, Last: r.Last, Probe: r.Probe,
 		}
 		numbers := map[guarantee.Outcome]uint32{
 			guarantee.MaybeExecuted: 1, guarantee.NotExecuted: 2,
@@ -232,7 +232,7 @@ func TestCodecKnowsEveryField(t *testing.T) {
 	}}
 	response := link.Frame{Response: &link.Response{
 		ID: 1, Code: 1, Message: "m", Details: []link.Detail{{Type: "t", Value: []byte{1}}},
-		Outcome: guarantee.Answered, Retryable: true, InternalText: true,
+		Outcome: guarantee.Answered, Retryable: true, InternalText: true, Replayed: true,
 		Redirect: &link.Redirect{Owner: "o", Epoch: 1, Target: "t"}, Payload: []byte{1},
 		Part: 1, Last: true, Probe: 1,
 	}}

@@ -183,6 +183,8 @@ func (d *Decoder) readResponse(parent *fields, b []byte) {
 			r.Retryable = in.bool()
 		case responseInternalText:
 			r.InternalText = in.bool()
+		case responseReplayed:
+			r.Replayed = in.bool()
 		case responsePart:
 			r.Part = in.uint64()
 		case responseLast:

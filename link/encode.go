@@ -57,6 +57,7 @@ const (
 	responseRedirect     protowire.Number = 7
 	responseRetryable    protowire.Number = 8
 	responseInternalText protowire.Number = 9
+	responseReplayed     protowire.Number = 10
 	responsePart         protowire.Number = 11
 	responseLast         protowire.Number = 12
 	responseProbe        protowire.Number = 13
@@ -250,6 +251,7 @@ func (r *Response) size() int {
 		sizeBytes(responsePayload, r.Payload) +
 		sizeBool(responseRetryable, r.Retryable) +
 		sizeBool(responseInternalText, r.InternalText) +
+		sizeBool(responseReplayed, r.Replayed) +
 		sizeUint(responsePart, r.Part) +
 		sizeBool(responseLast, r.Last) +
 		sizeUint(responseProbe, r.Probe)
@@ -284,6 +286,7 @@ func (r *Response) append(b []byte) []byte {
 	}
 	b = appendBool(b, responseRetryable, r.Retryable)
 	b = appendBool(b, responseInternalText, r.InternalText)
+	b = appendBool(b, responseReplayed, r.Replayed)
 	b = appendUint(b, responsePart, r.Part)
 	b = appendBool(b, responseLast, r.Last)
 	return appendUint(b, responseProbe, r.Probe)

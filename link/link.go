@@ -208,6 +208,8 @@ type Response struct {
 	Outcome      guarantee.Outcome
 	Retryable    bool
 	InternalText bool
+	// Replayed says that the answer was there before the request came.
+	Replayed bool
 	// Redirect is set when the receiver does not own the shard.
 	Redirect *Redirect
 	Payload  []byte

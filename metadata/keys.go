@@ -64,6 +64,12 @@ func (s Space) ParseKind(key string) (identity string, ok bool) {
 	return parseElement(key, s.Kinds())
 }
 
+// Schema is the key under which a session tells what a kind looks like that it
+// hosts. It is bound to the session's lease.
+func (s Space) Schema(session, identity string) string {
+	return s.root + "schemas/" + session + "/" + identity
+}
+
 // Shards is the prefix of the shard records of all kinds.
 func (s Space) Shards() string { return s.root + "shards/" }
 

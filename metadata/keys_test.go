@@ -33,17 +33,18 @@ func TestNewSpaceRefuses(t *testing.T) {
 func TestKeys(t *testing.T) {
 	s := space(t, "c")
 	for got, want := range map[string]string{
-		s.Prefix():             "/cajun/c/",
-		s.ClusterID():          "/cajun/c/clusterid",
-		s.Leader():             "/cajun/c/leader",
-		s.Members():            "/cajun/c/members/",
-		s.Member("s1"):         "/cajun/c/members/s1",
-		s.Kinds():              "/cajun/c/kinds/",
-		s.Kind("a.v1.B"):       "/cajun/c/kinds/a.v1.B",
-		s.Shards():             "/cajun/c/shards/",
-		s.ShardsOf("a.v1.B"):   "/cajun/c/shards/a.v1.B/",
-		s.Shard("a.v1.B", 0):   "/cajun/c/shards/a.v1.B/0",
-		s.Shard("a.v1.B", 107): "/cajun/c/shards/a.v1.B/107",
+		s.Prefix():               "/cajun/c/",
+		s.ClusterID():            "/cajun/c/clusterid",
+		s.Leader():               "/cajun/c/leader",
+		s.Members():              "/cajun/c/members/",
+		s.Member("s1"):           "/cajun/c/members/s1",
+		s.Kinds():                "/cajun/c/kinds/",
+		s.Kind("a.v1.B"):         "/cajun/c/kinds/a.v1.B",
+		s.Shards():               "/cajun/c/shards/",
+		s.ShardsOf("a.v1.B"):     "/cajun/c/shards/a.v1.B/",
+		s.Shard("a.v1.B", 0):     "/cajun/c/shards/a.v1.B/0",
+		s.Shard("a.v1.B", 107):   "/cajun/c/shards/a.v1.B/107",
+		s.Schema("s1", "a.v1.B"): "/cajun/c/schemas/s1/a.v1.B",
 	} {
 		if got != want {
 			t.Errorf("got the key %q, want %q", got, want)

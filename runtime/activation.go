@@ -284,6 +284,7 @@ func (a *activation) answerRepeats(joined []*call, r result) {
 		r.fail = &failure{code: connect.CodeUnavailable, outcome: r.fail.outcome, retryable: true, message: "an earlier attempt was given up: " + r.fail.message}
 	}
 	for _, j := range joined {
+		r.replayed = j.id.Key != "" && !j.repeat
 		j.answer(a.shard.node, r)
 	}
 }

@@ -174,7 +174,9 @@ func (a *activation) replay(c *call, stored *statev1.Reply) result {
 		return result{fail: refuse(connect.CodeInvalidArgument,
 			"call %s was made before with other arguments: use a new key for a new call", c.id)}
 	}
-	return storedResult(stored)
+	r := storedResult(stored)
+	r.replayed = !c.repeat
+	return r
 }
 
 func storedResult(stored *statev1.Reply) result {

@@ -84,6 +84,8 @@ type outgoing struct {
 	// raw is the encoded request of a message that was stored.
 	raw   []byte
 	isRaw bool
+	// replayed says that the answer is that of an earlier call with the same key.
+	replayed bool
 	// effects are those of the turn that makes the call under its intent, and
 	// unsettled says that it is not known what the actor has to say.
 	effects   *effects
@@ -165,6 +167,7 @@ func (n *Node) number(ctx context.Context, o *outgoing, req proto.Message) (prot
 		o.waited = true
 		defer n.ledger.end(o.actor(), sequence)
 	}
+	defer o.noteReplay(ctx)
 	if n.outbound == nil {
 		reply, fail := n.dispatch(ctx, o, req)
 		if fail != nil {

@@ -11,12 +11,15 @@ import (
 
 // checkKeyField refuses a request whose key field names another actor.
 func checkKeyField(spec *methodSpec, key string, req proto.Message) *failure {
-	if spec.opts.KeyField == 0 {
-		return nil
+	field := spec.rawKey
+	if field == nil {
+		if spec.opts.KeyField == 0 {
+			return nil
+		}
+		field = req.ProtoReflect().Descriptor().Fields().ByNumber(spec.opts.KeyField)
 	}
-	m := req.ProtoReflect()
-	field := m.Descriptor().Fields().ByNumber(spec.opts.KeyField)
-	if !m.Has(field) {
+	got, has := keyIn(field, req)
+	if !has {
 		v, err := keyValue(field, key)
 		if err == nil && keyText(field, v) != key {
 			err = fmt.Errorf("write it as %s", keyText(field, v)) // "07" is another actor than "7"
@@ -26,7 +29,7 @@ func checkKeyField(spec *methodSpec, key string, req proto.Message) *failure {
 		}
 		return nil
 	}
-	if got := keyText(field, m.Get(field)); got != key {
+	if got != key {
 		return refuse(connect.CodeInvalidArgument, "the field %s of the request names %q, and the Pid names %q: leave the field empty or make them equal", field.Name(), got, key)
 	}
 	return nil

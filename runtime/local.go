@@ -64,6 +64,7 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 	}
 	r := w.result
 	n.release(w)
+	o.replayed = r.replayed
 	if watch {
 		m.observe(time.Since(began))
 	}

@@ -94,6 +94,8 @@ type result struct {
 	payload []byte
 	stored  bool
 	fail    *failure
+	// replayed says that the answer was there before the call came.
+	replayed bool
 }
 
 // waiter is where a local caller waits for a result. Nodes reuse them.
@@ -160,7 +162,7 @@ func (c *call) local(r result) result {
 		if err := proto.Unmarshal(r.payload, m); err != nil {
 			return result{fail: unreadableReply(err)}
 		}
-		return result{message: m}
+		return result{message: m, replayed: r.replayed}
 	case c.copyReply:
 		r.message = proto.Clone(r.message)
 	}

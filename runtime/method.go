@@ -81,6 +81,9 @@ type methodSpec struct {
 	// request and reply tell the types of the messages; reply is nil for
 	// one-way methods, and the type of the events for a stream.
 	request, reply func() protoreflect.MessageType
+	// rawKey is the field that holds the actor's key where requests are known by
+	// their encoding alone; KeyField is 0 then.
+	rawKey protoreflect.FieldDescriptor
 }
 
 // declared returns the level that the method or its service declares. A

@@ -50,6 +50,7 @@ type Node struct {
 
 	inbound, outbound Invoker
 	ledger            ledger
+	kinds             kinds
 
 	peersMu sync.RWMutex
 	peers   map[string]*peer
@@ -158,6 +159,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := n.publishSchemas(ctx); err != nil {
+		return err
+	}
 	if _, err := n.view.Sync(ctx, n.session.Created()); err != nil {
 		return err
 	}
@@ -174,6 +178,11 @@ func (n *Node) start(ctx context.Context) (err error) {
 			return err
 		}
 		n.services = append(n.services, s)
+		if a, ok := s.(Announced); ok {
+			if err := n.session.Update(ctx, func(m *member.Member) { m.Gateway = a.GatewayAddress() }); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -265,6 +274,9 @@ func (n *Node) ID() string { return n.session.ID() }
 
 // Name returns the node's name for people.
 func (n *Node) Name() string { return n.config.name }
+
+// Logger returns the node's logger, for what is built on the node.
+func (n *Node) Logger() *slog.Logger { return n.logger }
 
 // Ready returns nil once the node may serve and call, and otherwise why not.
 // It is meant for readiness probes.

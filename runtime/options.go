@@ -179,6 +179,14 @@ type Service interface {
 	Close() error
 }
 
+// Announced is a Service whose address the cluster is told, as
+// ClusterMember.Gateway.
+type Announced interface {
+	Service
+	// GatewayAddress is what callers outside the cluster dial, as "host:port".
+	GatewayAddress() string
+}
+
 // WithService starts a service once the node runs, and closes it before the
 // node stops. An error fails Start.
 func WithService(start func(*Node) (Service, error)) Option {

@@ -214,12 +214,14 @@ func (n *Node) exchange(ctx context.Context, o *outgoing, to member.Member, fram
 	if cause == nil {
 		r := w.result
 		n.release(w)
+		o.replayed = r.replayed
 		return r.message, r.fail
 	}
 	if _, mine := p.take(frame.ID); !mine {
 		<-w.ready // it was being delivered
 		r := w.result
 		n.release(w)
+		o.replayed = r.replayed
 		return r.message, r.fail
 	}
 	n.release(w)

@@ -80,7 +80,7 @@ func (n *Node) receiveResponse(p *peer, r *link.Response) {
 	}
 	if r.Code == 0 {
 		if w.reply == nil {
-			w.deliver(result{})
+			w.deliver(result{replayed: r.Replayed})
 			return
 		}
 		m := w.reply().New().Interface()
@@ -89,10 +89,10 @@ func (n *Node) receiveResponse(p *peer, r *link.Response) {
 			w.deliver(result{fail: f})
 			return
 		}
-		w.deliver(result{message: m})
+		w.deliver(result{message: m, replayed: r.Replayed})
 		return
 	}
-	w.deliver(result{fail: failureOf(r)})
+	w.deliver(result{fail: failureOf(r), replayed: r.Replayed})
 }
 
 // failureOf is the failure that a response tells of.
@@ -290,6 +290,7 @@ func unsendable(frame *link.Response, why error) *link.Response {
 }
 
 func fillResponse(frame *link.Response, r result, buffer *[]byte) error {
+	frame.Replayed = r.replayed
 	switch f := r.fail; {
 	case f != nil:
 		frame.Code, frame.Message, frame.Outcome = uint32(f.code), f.message, f.outcome

@@ -29,7 +29,7 @@ func testDelivery(t *testing.T, n *net) {
 		t.Fatalf("got %+v from %q", got.request, got.from)
 	}
 	response := link.Response{
-		ID: 7, Code: 5, Message: "no", Outcome: guarantee.NotCommitted, Retryable: true, InternalText: true,
+		ID: 7, Code: 5, Message: "no", Outcome: guarantee.NotCommitted, Retryable: true, InternalText: true, Replayed: true,
 		Payload: []byte("reply"),
 	}
 	if err := b.Send(t.Context(), a.peer(), link.Frame{Response: &response}); err != nil {

@@ -732,6 +732,9 @@ type Response struct {
 	// The caller should try again: nothing was executed and it may soon work.
 	Retryable    bool `protobuf:"varint,8,opt,name=retryable,proto3" json:"retryable,omitempty"`
 	InternalText bool `protobuf:"varint,9,opt,name=internal_text,json=internalText,proto3" json:"internal_text,omitempty"`
+	// The answer is that of an earlier call with the same key, which another
+	// request has made.
+	Replayed bool `protobuf:"varint,10,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	// The place of this response among those to a request for a stream, from 1. The
 	// first one says that the stream is open, each further one has an event, and the
 	// last one says how it ended. 0: the only response to a request.
@@ -833,6 +836,13 @@ func (x *Response) GetRetryable() bool {
 func (x *Response) GetInternalText() bool {
 	if x != nil {
 		return x.InternalText
+	}
+	return false
+}
+
+func (x *Response) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
 	}
 	return false
 }
@@ -1208,7 +1218,7 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\x0fTASK_UNSCHEDULE\x10\x04\x12\x12\n" +
 	"\x0eTASK_LIST_DEAD\x10\x05\x12\x0f\n" +
 	"\vTASK_RESEND\x10\x06\x12\x10\n" +
-	"\fTASK_DISCARD\x10\a\"\xe3\x02\n" +
+	"\fTASK_DISCARD\x10\a\"\xff\x02\n" +
 	"\bResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
@@ -1218,7 +1228,9 @@ const file_cajun_link_v1_link_proto_rawDesc = "" +
 	"\apayload\x18\x06 \x01(\fR\apayload\x123\n" +
 	"\bredirect\x18\a \x01(\v2\x17.cajun.link.v1.RedirectR\bredirect\x12\x1c\n" +
 	"\tretryable\x18\b \x01(\bR\tretryable\x12#\n" +
-	"\rinternal_text\x18\t \x01(\bR\finternalText\x12\x12\n" +
+	"\rinternal_text\x18\t \x01(\bR\finternalText\x12\x1a\n" +
+	"\breplayed\x18\n" +
+	" \x01(\bR\breplayed\x12\x12\n" +
 	"\x04part\x18\v \x01(\x04R\x04part\x12\x12\n" +
 	"\x04last\x18\f \x01(\bR\x04last\x12\x14\n" +
 	"\x05probe\x18\r \x01(\x04R\x05probe\"h\n" +
