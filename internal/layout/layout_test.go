@@ -37,11 +37,12 @@ var rules = []struct {
 	{"leader", []string{"member", "placement", "metadata"}},
 	{"journal", []string{"guarantee", "state", "gen"}},
 	{"runtime", []string{"guarantee", "metadata", "state", "link", "link/connectlink", "member", "placement", "leader", "journal", "gen"}},
+	{"gateway", []string{"runtime", "guarantee", "gen"}},
 	{"cajunetcd", []string{"runtime", "metadata", "metadata/etcdmeta", "state", "state/etcdstate"}},
 	{"cajuntest", []string{"runtime", "metadata", "metadata/memmeta", "state", "state/memstate", "link", "link/memlink"}},
 	{"cmd/protoc-gen-cajun", []string{"proto", "gen", "guarantee", "runtime"}},
 	{"cmd/cajun", []string{"proto"}},
-	{"examples", []string{"gen", "runtime", "guarantee", "cajunetcd", "cajuntest", "member", "metadata", "metadata/embedetcd"}},
+	{"examples", []string{"gen", "runtime", "gateway", "guarantee", "cajunetcd", "cajuntest", "member", "metadata", "metadata/embedetcd"}},
 	{"crashtest", []string{"gen", "runtime", "link", "link/connectlink", "metadata", "metadata/etcdmeta", "placement", "state", "state/etcdstate", "runtime/internal/gen", "guarantee", "member", "cajunetcd", "metadata/embedetcd", "examples/gen"}},
 	{"internal/usermodule", nil},
 	{"internal/docs", nil},
@@ -125,7 +126,7 @@ func permits(allowed, target string) bool {
 
 // TestCoreLinksNoEtcd: who brings stores of their own pays for no etcd.
 func TestCoreLinksNoEtcd(t *testing.T) {
-	for _, p := range list(t, "./runtime", "./cajuntest", "./gen/...") {
+	for _, p := range list(t, "./runtime", "./gateway", "./cajuntest", "./gen/...") {
 		for _, dep := range p.Deps {
 			if strings.HasPrefix(dep, "go.etcd.io/") {
 				t.Errorf("%s depends on %s", p.ImportPath, dep)

@@ -1,0 +1,223 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/binary"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"unicode/utf8"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/cajun-go/cajun/guarantee"
+	cajun "github.com/cajun-go/cajun/runtime"
+)
+
+// PrincipalHeader is the header by which an actor learns on whose behalf it is
+// called (cajun.Call.Header), as the function of WithAuthorize has named it.
+// Nobody outside can set it; nodes of the cluster are trusted not to.
+const PrincipalHeader = "cajun-principal"
+
+// maxIdempotencyKey bounds the header Idempotency-Key, in bytes.
+const maxIdempotencyKey = 256
+
+// Request is a call as the function of WithAuthorize gets to see it.
+type Request struct {
+	// Kind is the full name of the service, which may be an alias, and Method the
+	// name of the method.
+	Kind, Method string
+	// Key is the actor's key. It is empty for the gateway's own services,
+	// reflection and health, whose names begin with "grpc.".
+	Key string
+	// Header are the headers of the request. They must not be changed.
+	Header http.Header
+	// PeerAddr is the address that the request came from, which may be that of a
+	// proxy.
+	PeerAddr string
+	// TLS describes the connection; nil without TLS.
+	TLS *tls.ConnectionState
+}
+
+// PeerCertificate is the verified certificate of the client, or nil. Certificates
+// are verified if the config of WithTLS says so (tls.RequireAndVerifyClientCert,
+// or tls.VerifyClientCertIfGiven).
+func (r Request) PeerCertificate() *x509.Certificate {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	return r.TLS.PeerCertificates[0]
+}
+
+// inbound is what the HTTP request of a call says besides its message.
+type inbound struct {
+	address
+	request *http.Request
+}
+
+type inboundKey struct{}
+
+func inboundFrom(ctx context.Context) (*inbound, error) {
+	in, ok := ctx.Value(inboundKey{}).(*inbound)
+	if !ok {
+		return nil, refuse(connect.CodeInternal, "an interceptor has replaced the context of the request: derive contexts from the one that was passed")
+	}
+	return in, nil
+}
+
+// serve serves one call of an actor: every call comes through here, whatever
+// protocol brought it.
+func (h *handler) serve(ctx context.Context, k *cajun.DynamicKind, m *cajun.DynamicMethod, stream connect.ServerStream) error {
+	in, err := inboundFrom(ctx)
+	if err != nil {
+		return err
+	}
+	if d := m.Descriptor(); d.IsStreamingClient() || d.IsStreamingServer() {
+		return refuse(connect.CodeUnimplemented, "%s streams, which gateways do not serve yet", in.procedure())
+	}
+	principal, key := "", in.key
+	if in.keyed {
+		if principal, err = h.authorize(ctx, in, key); err != nil {
+			return err
+		}
+	}
+	info, _ := connect.CallInfoForServerContext(ctx)
+	req := m.NewRequest(info != nil && info.Codec == connect.CodecNameProto)
+	if err := stream.Receive(req); err != nil {
+		return unread(err)
+	}
+	field, held := m.Key(req)
+	switch {
+	case held && in.keyed && field != key:
+		return refuse(connect.CodeInvalidArgument, "the field %s of the request names the key %q, and the path or the header %s names %q: leave one out or make them equal",
+			m.KeyField().Name(), field, KeyHeader, key)
+	case held:
+		key = field
+	case !in.keyed:
+		return noKey(m)
+	}
+	if !in.keyed {
+		if principal, err = h.authorize(ctx, in, key); err != nil {
+			return err
+		}
+	}
+	if ctx, err = h.idempotent(ctx, in, m, principal); err != nil {
+		return err
+	}
+	reply, err := m.Call(h.headers(ctx, in, principal), h.node, key, req)
+	if reply.Replayed && info != nil {
+		info.ResponseHeader().Set(cajun.ReplayedHeader, "true")
+	}
+	if err != nil {
+		out := outward(err)
+		h.logger.Debug("a call failed", "kind", k.Name(), "method", in.method, "code", out.Code(), "error", err)
+		return out
+	}
+	return stream.Send(reply.Message)
+}
+
+// noKey tells how to name an actor.
+func noKey(m *cajun.DynamicMethod) error {
+	if f := m.KeyField(); f != nil {
+		return refuse(connect.CodeInvalidArgument, "the call names no actor: fill the field %s, or put the key into the path /actors/<key>/… or the header %s", f.Name(), KeyHeader)
+	}
+	return refuse(connect.CodeInvalidArgument, "the call names no actor: put its key into the path /actors/<key>/… or the header %s", KeyHeader)
+}
+
+// unread is the error of a request that could not be read.
+func unread(err error) error {
+	if e, ok := err.(*connect.Error); ok {
+		return notExecuted(e)
+	}
+	return err
+}
+
+// authorize asks the user's hook, if there is one.
+func (h *handler) authorize(ctx context.Context, in *inbound, key string) (string, error) {
+	if h.config.authorize == nil {
+		return "", nil
+	}
+	principal, err := h.config.authorize(ctx, Request{
+		Kind: in.service, Method: in.method, Key: key,
+		Header: in.request.Header, PeerAddr: in.request.RemoteAddr, TLS: in.request.TLS,
+	})
+	switch {
+	case err != nil:
+		return "", denied(err)
+	case !utf8.ValidString(principal):
+		return "", refuse(connect.CodeInternal, "the principal of the call is not UTF-8")
+	}
+	return principal, nil
+}
+
+// idempotent gives the call the key that its client has named it by.
+func (h *handler) idempotent(ctx context.Context, in *inbound, m *cajun.DynamicMethod, principal string) (context.Context, error) {
+	values := in.request.Header.Values(cajun.IdempotencyKeyHeader)
+	switch {
+	case len(values) == 0:
+		return ctx, nil
+	case len(values) > 1:
+		return nil, refuse(connect.CodeInvalidArgument, "the header %s is there %d times: a call has one", cajun.IdempotencyKeyHeader, len(values))
+	case values[0] == "" || len(values[0]) > maxIdempotencyKey:
+		return nil, refuse(connect.CodeInvalidArgument, "the header %s has %d bytes: 1 to %d are taken", cajun.IdempotencyKeyHeader, len(values[0]), maxIdempotencyKey)
+	case m.Level(h.node) != guarantee.ExactlyOnce:
+		return nil, refuse(connect.CodeInvalidArgument, "%s is not EXACTLY_ONCE, so the header %s cannot protect it: leave the header out, or declare the delivery in the proto file", in.procedure(), cajun.IdempotencyKeyHeader)
+	}
+	return cajun.Idempotent(ctx, callKey(principal, values[0])), nil
+}
+
+// callKey is the key under which the actor remembers a call. The length of the
+// principal keeps apart what two principals can name, and the prefix what callers
+// within the cluster do; the hash makes room, and keeps what the keys of people
+// outside may tell out of logs.
+func callKey(principal, key string) string {
+	b := binary.AppendUvarint(nil, uint64(len(principal)))
+	b = append(append(b, principal...), key...)
+	sum := sha256.Sum256(b)
+	return "gateway:" + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// headers lets those headers reach the actor that are meant to.
+func (h *handler) headers(ctx context.Context, in *inbound, principal string) context.Context {
+	for _, name := range h.forward {
+		if values := in.request.Header.Values(name); len(values) > 0 {
+			ctx = cajun.SetHeader(ctx, strings.ToLower(name), strings.Join(values, ", "))
+		}
+	}
+	if principal != "" {
+		ctx = cajun.SetHeader(ctx, PrincipalHeader, principal)
+	}
+	return ctx
+}
+
+// recovered is the outermost interceptor: a panic of the user's code ends the
+// call and nothing else.
+func (h *handler) recovered(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				h.logger.Error("a call panicked in the gateway", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
+				err = connect.NewError(connect.CodeInternal, "the gateway failed; its log tells why")
+			}
+		}()
+		return next(ctx, spec, stream)
+	}
+}
+
+// authorized is the innermost interceptor of the gateway's own services.
+func (h *handler) authorized(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		in, err := inboundFrom(ctx)
+		if err == nil {
+			_, err = h.authorize(ctx, in, "")
+		}
+		if err != nil {
+			return err
+		}
+		return next(ctx, spec, stream)
+	}
+}

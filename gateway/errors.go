@@ -1,0 +1,102 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectproto"
+	"google.golang.org/protobuf/proto"
+
+	cajunv1 "github.com/cajun-go/cajun/gen/cajun/v1"
+	"github.com/cajun-go/cajun/guarantee"
+	cajun "github.com/cajun-go/cajun/runtime"
+)
+
+// refuse is the error of a call that did not reach an actor.
+func refuse(code connect.Code, format string, args ...any) error {
+	return notExecuted(connect.Errorf(code, format, args...))
+}
+
+// notExecuted adds to an error that no actor was reached.
+func notExecuted(e *connect.Error) error {
+	return withOutcome(e, cajunv1.Outcome_OUTCOME_NOT_EXECUTED)
+}
+
+func withOutcome(e *connect.Error, outcome cajunv1.Outcome) *connect.Error {
+	detail, err := connectproto.NewErrorDetail(&cajunv1.CallStatus{Outcome: outcome})
+	if err != nil {
+		return e
+	}
+	return e.WithDetail(detail)
+}
+
+// statusOf returns what a call's error says about the call, and the details that
+// say something else.
+func statusOf(e *connect.Error) (status *cajunv1.CallStatus, others []*connect.ErrorDetail) {
+	status = new(cajunv1.CallStatus)
+	for _, d := range e.Details() {
+		if d.Type != string(status.ProtoReflect().Descriptor().FullName()) || proto.Unmarshal(d.Value, status) != nil {
+			others = append(others, d)
+		}
+	}
+	return status, others
+}
+
+// outward turns the error of a call into what callers outside the cluster are
+// told. Codes and outcomes are theirs. So are texts that were written for them,
+// those of a handler's *connect.Error and those about what they have sent; what
+// was written for the cluster's own people, such as addresses of nodes and the
+// texts of ordinary Go errors, is not.
+func outward(err error) *connect.Error {
+	e := new(connect.Error)
+	if !errors.As(err, &e) {
+		return withOutcome(connect.NewError(connect.CodeInternal, "the call failed"), cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED).WithCause(err)
+	}
+	status, details := statusOf(e)
+	message := e.Message()
+	switch {
+	case status.GetInternalText():
+		message = "the actor failed; why is not for callers outside the cluster to know"
+	case cajun.OutcomeOf(e) == guarantee.Answered:
+	default:
+		message = insideText(e.Code(), message)
+	}
+	out := connect.NewError(e.Code(), message)
+	for _, d := range details {
+		out = out.WithDetail(d)
+	}
+	return withOutcome(out, status.GetOutcome()).WithCause(err)
+}
+
+// insideText is what is told instead of the runtime's own text.
+func insideText(code connect.Code, message string) string {
+	switch code {
+	case connect.CodeUnavailable:
+		return "the actor cannot be reached now"
+	case connect.CodeDeadlineExceeded:
+		return "the deadline passed before the actor had answered"
+	case connect.CodeCanceled:
+		return "the call was cancelled before the actor had answered"
+	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:
+		return "the actor failed"
+	}
+	return message
+}
+
+// denied is the error of a call that the user's hook did not let pass.
+func denied(err error) error {
+	if e := new(connect.Error); errors.As(err, &e) && !e.IsRemote() {
+		status, _ := statusOf(e)
+		if status.GetOutcome() != cajunv1.Outcome_OUTCOME_UNSPECIFIED {
+			return e
+		}
+		return withOutcome(e, cajunv1.Outcome_OUTCOME_NOT_EXECUTED)
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("gateway: the call ended while it was looked at: %w", err)
+	}
+	e := connect.NewError(connect.CodePermissionDenied, "the call is not allowed").WithCause(err)
+	return withOutcome(e, cajunv1.Outcome_OUTCOME_NOT_EXECUTED)
+}

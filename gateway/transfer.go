@@ -1,0 +1,141 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+)
+
+// transfer watches over the body of a request and that of its response: a client
+// that sends or takes them too slowly is cut off, so that it does not hold its
+// place for ever. Neither the time that the actor takes nor that of a stream
+// between two messages counts.
+type transfer struct {
+	http.ResponseWriter
+	controller *http.ResponseController
+	request    *http.Request
+	body       io.ReadCloser
+	limit      time.Duration
+	timer      *time.Timer // of the body, nil when there is none
+
+	mu    sync.Mutex
+	ended bool // nothing may be done to the connection any more
+	slow  bool // the body was cut off
+	read  bool // the body was read to its end
+}
+
+// newTransfer begins to watch.
+func newTransfer(w http.ResponseWriter, r *http.Request, limit time.Duration) *transfer {
+	t := &transfer{ResponseWriter: w, controller: http.NewResponseController(w), request: r, body: r.Body, limit: limit}
+	if r.ProtoMajor < 2 {
+		// It may be left from the request before on the same connection.
+		_ = t.controller.SetWriteDeadline(time.Time{})
+	}
+	if r.Body == nil || r.Body == http.NoBody {
+		t.read = true
+		return t
+	}
+	t.timer = time.AfterFunc(limit, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if !t.ended && !t.read {
+			t.slow = true
+			_ = t.controller.SetReadDeadline(time.Now())
+		}
+	})
+	return t
+}
+
+// cut ends the body.
+func (t *transfer) cut() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		_ = t.controller.SetReadDeadline(time.Now())
+	}
+}
+
+// Read implements io.Reader for the body.
+func (t *transfer) Read(p []byte) (int, error) {
+	if t.body == nil {
+		return 0, io.EOF
+	}
+	n, err := t.body.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case err == io.EOF:
+		t.read = true
+		if t.timer != nil {
+			t.timer.Stop()
+		}
+	case t.slow:
+		return n, refuse(connect.CodeResourceExhausted, "the request's body took longer than %v to arrive", t.limit)
+	}
+	return n, err
+}
+
+// Close implements io.Closer for the body.
+func (t *transfer) Close() error {
+	if t.body == nil {
+		return nil
+	}
+	return t.body.Close()
+}
+
+// Write implements http.ResponseWriter.
+func (t *transfer) Write(p []byte) (int, error) {
+	defer t.hurry()()
+	return t.ResponseWriter.Write(p)
+}
+
+// Flush implements http.Flusher.
+func (t *transfer) Flush() {
+	defer t.hurry()()
+	_ = t.controller.Flush()
+}
+
+// Unwrap lets a http.ResponseController find what w can do.
+func (t *transfer) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// hurry gives the client until the returned function is called, and the limit at
+// most, to take what is written.
+func (t *transfer) hurry() (done func()) {
+	over := false
+	timer := time.AfterFunc(t.limit, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if !over && !t.ended {
+			_ = t.controller.SetWriteDeadline(time.Now())
+		}
+	})
+	return func() {
+		if !timer.Stop() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			over = true
+		}
+	}
+}
+
+// end is called when the request was served. What the server still does for it
+// is bounded, too: it reads a part of what is left of the body, and writes what
+// it has kept back of the response.
+func (t *transfer) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	if !t.read {
+		_ = t.controller.SetReadDeadline(time.Now().Add(min(t.limit, time.Second)))
+	}
+	_ = t.controller.SetWriteDeadline(time.Now().Add(t.limit))
+}
