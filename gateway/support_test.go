@@ -1,10 +1,12 @@
 package gateway_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -304,3 +306,15 @@ func dial(t testing.TB, base string) net.Conn {
 	}
 	return conn
 }
+
+// readLine reads one line of a response.
+func readLine(t testing.TB, r io.Reader) string {
+	t.Helper()
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil {
+		t.Errorf("no response: %v", err)
+	}
+	return line
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
