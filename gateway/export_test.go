@@ -1,4 +1,14 @@
 package gateway
 
+import "net/http"
+
 // CallKey is the key under which an actor remembers a call.
 func CallKey(principal, key string) string { return callKey(principal, key) }
+
+// Doors is how many doors a handler of NewHandler keeps.
+func Doors(h http.Handler) int {
+	d := h.(*handler)
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return len(d.doors)
+}

@@ -2,6 +2,8 @@ package gateway_test
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -35,10 +37,11 @@ type office struct {
 	here, elsewhere string
 
 	mu sync.Mutex
-	// runs counts handler runs per desk, scripts are what Try does.
+	// runs counts handler runs per desk, and asked those of callers that wait.
+	// scripts are what Try does.
 	runs    map[string]int
+	asked   int
 	scripts map[string]func(context.Context) error
-	kept    []byte
 }
 
 // open starts an office: two nodes host desks, one of them has a gateway, and a
@@ -88,10 +91,20 @@ func (o *office) on(script string, f func(context.Context) error) {
 	o.scripts[script] = f
 }
 
-func (o *office) ran(key string) {
+func (o *office) ran(ctx context.Context, key string) {
+	call, _ := cajun.CallFrom(ctx)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.runs[key]++
+	if !strings.HasPrefix(call.Method, "Tell") {
+		o.asked++
+	}
+}
+
+func (o *office) runsAsked() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.asked
 }
 
 func (o *office) runsOf(key string) int {
@@ -116,8 +129,8 @@ type desk struct {
 	state  *deskv1.DeskState
 }
 
-func (d *desk) Add(_ context.Context, r *deskv1.AddRequest) (*deskv1.AddResponse, error) {
-	d.office.ran(d.self.Key())
+func (d *desk) Add(ctx context.Context, r *deskv1.AddRequest) (*deskv1.AddResponse, error) {
+	d.office.ran(ctx, d.self.Key())
 	if r.GetAmount() < 0 {
 		return nil, connect.Errorf(connect.CodeOutOfRange, "cannot add %d", r.GetAmount())
 	}
@@ -126,7 +139,7 @@ func (d *desk) Add(_ context.Context, r *deskv1.AddRequest) (*deskv1.AddResponse
 }
 
 func (d *desk) Try(ctx context.Context, r *deskv1.TryRequest) (*deskv1.TryResponse, error) {
-	d.office.ran(d.self.Key())
+	d.office.ran(ctx, d.self.Key())
 	d.office.mu.Lock()
 	f := d.office.scripts[r.GetScript()]
 	d.office.mu.Unlock()
@@ -146,8 +159,8 @@ func (d *desk) Try(ctx context.Context, r *deskv1.TryRequest) (*deskv1.TryRespon
 	return reply, nil
 }
 
-func (d *desk) Look(_ context.Context, r *deskv1.LookRequest) (*deskv1.AddResponse, error) {
-	d.office.ran(d.self.Key())
+func (d *desk) Look(ctx context.Context, r *deskv1.LookRequest) (*deskv1.AddResponse, error) {
+	d.office.ran(ctx, d.self.Key())
 	return &deskv1.AddResponse{Desk: r.GetDesk(), Sum: d.state.Sum}, nil
 }
 
@@ -214,7 +227,13 @@ func (o *office) do(req *http.Request, headers ...string) answer {
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Add(headers[i], headers[i+1])
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	return o.via(&http.Transport{DisableKeepAlives: true}, req)
+}
+
+// via sends a request and reads the response.
+func (o *office) via(transport *http.Transport, req *http.Request) answer {
+	o.t.Helper()
+	client := &http.Client{Transport: transport}
 	res, err := client.Do(req)
 	if err != nil {
 		o.t.Fatal(err)
@@ -318,3 +337,45 @@ func readLine(t testing.TB, r io.Reader) string {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// trickle writes a byte every few milliseconds, until the returned function is
+// called or nobody takes it any more.
+func trickle(w io.Writer, b string) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(10 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				if _, err := io.WriteString(w, b); err != nil {
+					return
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		if c, ok := w.(io.Closer); ok {
+			c.Close()
+		}
+		<-ended
+	}
+}
+
+// gzipped compresses.
+func gzipped(t testing.TB, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}

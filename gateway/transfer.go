@@ -131,8 +131,10 @@ func (t *transfer) end() {
 	if t.timer != nil {
 		t.timer.Stop()
 	}
+	now := time.Now()
 	if !t.read {
-		_ = t.controller.SetReadDeadline(time.Now().Add(min(t.limit, time.Second)))
+		now = now.Add(min(t.limit, time.Second)) // it writes after that
+		_ = t.controller.SetReadDeadline(now)
 	}
-	_ = t.controller.SetWriteDeadline(time.Now().Add(t.limit))
+	_ = t.controller.SetWriteDeadline(now.Add(t.limit))
 }
