@@ -37,7 +37,7 @@ func demonstrate(ctx context.Context, s settings, etcd clientv3.Config) error {
 
 	// This process takes part without hosting anything.
 	node, err := cajun.Start(ctx, cajunetcd.With(etcd), cajun.WithCluster(s.cluster), cajun.WithName("caller"),
-		cajun.WithLeaseTTL(s.leaseTTL), cajun.WithLogger(s.logger()), cajun.WithClientOnly())
+		cajun.WithLeaseTTL(s.leaseTTL), cajun.WithLogger(s.logger()), cajun.WithClientOnly(), s.door())
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@
 // and send greetings to them from a third, as often as you like:
 //
 //	go run ./examples/greeter -nodes 0 -etcd http://127.0.0.1:2379
+//
+// With -gateway 127.0.0.1:8080 a node can be reached with curl, too.
 package main
 
 import (

@@ -40,6 +40,7 @@ func serve(ctx context.Context, s settings) error {
 		cajun.WithLeaseTTL(s.leaseTTL),
 		cajun.WithLogger(s.logger()),
 		hostGreeter(s.name),
+		s.door(),
 	)
 	if err != nil {
 		return err
@@ -52,6 +53,9 @@ func serve(ctx context.Context, s settings) error {
 		}
 		fmt.Println("Start another node:  go run ./examples/greeter -serve", meet)
 		fmt.Println("Send greetings:      go run ./examples/greeter -nodes 0", meet)
+		if s.gateway != "" {
+			fmt.Printf("Greet by hand:       curl -H 'Content-Type: application/json' -d '{\"name\": \"Ann\"}' http://%s/actors/bob/greeter.v1.Greeter/Greet\n", s.gateway)
+		}
 		fmt.Println("Stop with Ctrl-C: the node hands its actors over first.")
 		if s.etcd == "" {
 			fmt.Println("This process also holds the cluster's etcd: stop it last, after all other nodes.")

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/cajun-go/cajun/gateway"
 	"github.com/cajun-go/cajun/member"
 	"github.com/cajun-go/cajun/metadata"
+	cajun "github.com/cajun-go/cajun/runtime"
 )
 
 // defaultCluster is the cluster of those who name none.
@@ -22,6 +25,7 @@ type settings struct {
 	nodes, actors, calls, callers int
 	etcd                          string
 	cluster, name, listen         string
+	gateway                       string
 	leaseTTL                      time.Duration
 	serve, child, json, verbose   bool
 }
@@ -38,6 +42,7 @@ func parse(args []string, help io.Writer) (settings, error) {
 	f.StringVar(&s.etcd, "etcd", "", "endpoints of an etcd to use, separated by commas; else one is started in this process")
 	f.StringVar(&s.cluster, "cluster", defaultCluster, "name of the cluster")
 	f.DurationVar(&s.leaseTTL, "lease", 2*time.Second, "how long the cluster waits for a silent node")
+	f.StringVar(&s.gateway, "gateway", "", "address on which curl and others reach the actors, such as 127.0.0.1:8080; else nobody does")
 	f.BoolVar(&s.json, "json", false, "print the result as one JSON object")
 	f.BoolVar(&s.verbose, "v", false, "log what the nodes do")
 	f.BoolVar(&s.serve, "serve", false, "run one node until it is interrupted")
@@ -72,6 +77,9 @@ func (s settings) check() error {
 		if s.etcd != "" && endpoint == "" {
 			return fmt.Errorf("-etcd %q: there is an empty endpoint: give them as http://host:port, separated by commas", s.etcd)
 		}
+	}
+	if _, _, err := net.SplitHostPort(s.gateway); s.gateway != "" && err != nil {
+		return fmt.Errorf("-gateway %s: give it as host:port: %w", s.gateway, err)
 	}
 	if s.serve {
 		return nil
@@ -113,4 +121,12 @@ func (s settings) logger() *slog.Logger {
 		level = slog.LevelInfo
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// door opens the node's gateway, if one is asked for.
+func (s settings) door() cajun.Option {
+	if s.gateway == "" {
+		return nil
+	}
+	return gateway.With(s.gateway)
 }
