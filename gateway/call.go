@@ -28,8 +28,9 @@ const maxIdempotencyKey = 256
 
 // Request is a call as the function of WithAuthorize gets to see it.
 type Request struct {
-	// Kind is the full name of the service, which may be an alias, and Method the
-	// name of the method.
+	// Kind is the full name of the service as it is declared, also when an alias
+	// was called, so that no name gets around what is said of another. Method is
+	// the name of the method.
 	Kind, Method string
 	// Key is the actor's key. It is empty for the gateway's own services,
 	// reflection and health, whose names begin with "grpc.".
@@ -79,9 +80,9 @@ func (h *handler) serve(ctx context.Context, k *cajun.DynamicKind, m *cajun.Dyna
 	if d := m.Descriptor(); d.IsStreamingClient() || d.IsStreamingServer() {
 		return refuse(connect.CodeUnimplemented, "%s streams, which gateways do not serve yet", in.procedure())
 	}
-	principal, key := "", in.key
+	principal, key, kind := "", in.key, string(k.Descriptor().FullName())
 	if in.keyed {
-		if principal, err = h.authorize(ctx, in, key); err != nil {
+		if principal, err = h.authorize(ctx, in, kind, key); err != nil {
 			return err
 		}
 	}
@@ -101,7 +102,7 @@ func (h *handler) serve(ctx context.Context, k *cajun.DynamicKind, m *cajun.Dyna
 		return noKey(m)
 	}
 	if !in.keyed {
-		if principal, err = h.authorize(ctx, in, key); err != nil {
+		if principal, err = h.authorize(ctx, in, kind, key); err != nil {
 			return err
 		}
 	}
@@ -137,12 +138,12 @@ func unread(err error) error {
 }
 
 // authorize asks the user's hook, if there is one.
-func (h *handler) authorize(ctx context.Context, in *inbound, key string) (string, error) {
+func (h *handler) authorize(ctx context.Context, in *inbound, kind, key string) (string, error) {
 	if h.config.authorize == nil {
 		return "", nil
 	}
 	principal, err := h.config.authorize(ctx, Request{
-		Kind: in.service, Method: in.method, Key: key,
+		Kind: kind, Method: in.method, Key: key,
 		Header: in.request.Header, PeerAddr: in.request.RemoteAddr, TLS: in.request.TLS,
 	})
 	switch {
@@ -213,7 +214,7 @@ func (h *handler) authorized(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		in, err := inboundFrom(ctx)
 		if err == nil {
-			_, err = h.authorize(ctx, in, "")
+			_, err = h.authorize(ctx, in, in.service, "")
 		}
 		if err != nil {
 			return err

@@ -152,7 +152,7 @@ func TestAuthorize(t *testing.T) {
 		return "", errors.New("the secret reason")
 	}))
 	o.doors(t, func(t *testing.T, base string) {
-		for what, path := range map[string]string{"path": "/actors/k/desk.v1.Desk/Add", "field": "/desk.v1.Desk/Add"} {
+		for what, path := range map[string]string{"path": "/actors/k/desk.v1.Desk/Add", "field": "/desk.v1.Desk/Add", "alias": "/actors/k/desk.v0.Desk/Add"} {
 			seen = nil
 			a := o.curl(base, path, `{"desk": "k"}`)
 			a.want(t, 403, "permission_denied", "not allowed")
