@@ -7,13 +7,16 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"net/http"
 	"runtime/debug"
 	"strings"
 	"unicode/utf8"
 
 	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
 
+	cajunv1 "github.com/cajun-go/cajun/gen/cajun/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
 )
@@ -77,48 +80,109 @@ func (h *handler) serve(ctx context.Context, k *cajun.DynamicKind, m *cajun.Dyna
 	if err != nil {
 		return err
 	}
-	if d := m.Descriptor(); d.IsStreamingClient() || d.IsStreamingServer() {
-		return refuse(connect.CodeUnimplemented, "%s streams, which gateways do not serve yet", in.procedure())
-	}
-	principal, key, kind := "", in.key, string(k.Descriptor().FullName())
-	if in.keyed {
-		if principal, err = h.authorize(ctx, in, kind, key); err != nil {
-			return err
-		}
+	if m.Descriptor().IsStreamingClient() {
+		return refuse(connect.CodeUnimplemented, "%s takes a stream of requests, which no actor does", in.procedure())
 	}
 	info, _ := connect.CallInfoForServerContext(ctx)
 	req := m.NewRequest(info != nil && info.Codec == connect.CodecNameProto)
-	if err := stream.Receive(req); err != nil {
-		return unread(err)
-	}
-	field, held := m.Key(req)
-	switch {
-	case held && in.keyed && field != key:
-		return refuse(connect.CodeInvalidArgument, "the field %s of the request names the key %q, and the path or the header %s names %q: leave one out or make them equal",
-			m.KeyField().Name(), field, KeyHeader, key)
-	case held:
-		key = field
-	case !in.keyed:
-		return noKey(m)
-	}
-	if !in.keyed {
-		if principal, err = h.authorize(ctx, in, kind, key); err != nil {
-			return err
-		}
+	key, principal, err := h.admit(ctx, in, k, m, req, stream)
+	if err != nil {
+		return err
 	}
 	if ctx, err = h.idempotent(ctx, in, m, principal); err != nil {
 		return err
 	}
-	reply, err := m.Call(h.headers(ctx, in, principal), h.node, key, req)
+	ctx = h.headers(ctx, in, principal)
+	if m.Streams() {
+		err = h.follow(ctx, m, key, req, stream)
+	} else {
+		err = h.answer(ctx, m, key, req, stream, info)
+	}
+	if err != nil {
+		h.logger.Debug("a call failed", "kind", k.Name(), "method", in.method, "error", err)
+	}
+	return err
+}
+
+// admit reads the request and finds out whose actor is called and who calls it.
+func (h *handler) admit(ctx context.Context, in *inbound, k *cajun.DynamicKind, m *cajun.DynamicMethod, req proto.Message, stream connect.ServerStream) (key, principal string, err error) {
+	key, kind := in.key, string(k.Descriptor().FullName())
+	if in.keyed {
+		if principal, err = h.authorize(ctx, in, kind, key); err != nil {
+			return "", "", err
+		}
+	}
+	if err := stream.Receive(req); err != nil {
+		return "", "", unread(err)
+	}
+	field, held := m.Key(req)
+	switch {
+	case held && in.keyed && field != key:
+		return "", "", refuse(connect.CodeInvalidArgument, "the field %s of the request names the key %q, and the path or the header %s names %q: leave one out or make them equal",
+			m.KeyField().Name(), field, KeyHeader, key)
+	case held:
+		key = field
+	case !in.keyed:
+		return "", "", noKey(m)
+	}
+	if !in.keyed {
+		principal, err = h.authorize(ctx, in, kind, key)
+	}
+	return key, principal, err
+}
+
+// answer makes a call that has one reply.
+func (h *handler) answer(ctx context.Context, m *cajun.DynamicMethod, key string, req proto.Message, stream connect.ServerStream, info *connect.CallInfo) error {
+	reply, err := m.Call(ctx, h.node, key, req)
 	if reply.Replayed && info != nil {
 		info.ResponseHeader().Set(cajun.ReplayedHeader, "true")
 	}
 	if err != nil {
-		out := outward(err)
-		h.logger.Debug("a call failed", "kind", k.Name(), "method", in.method, "code", out.Code(), "error", err)
-		return out
+		return outward(err)
 	}
 	return stream.Send(reply.Message)
+}
+
+// follow makes a call that has a stream of events. It ends with the gateway, as
+// nobody could wait for the end of one that has none.
+func (h *handler) follow(ctx context.Context, m *cajun.DynamicMethod, key string, req proto.Message, stream connect.ServerStream) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(h.closing, func() { cancel(errClosing) })()
+	events, err := m.Open(ctx, h.node, key, req)
+	if err != nil {
+		return outward(err)
+	}
+	if err := stream.SendHeaders(); err != nil {
+		return err
+	}
+	for event, err := range events {
+		if err != nil {
+			return h.ended(ctx, err)
+		}
+		if err := stream.Send(event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errClosing ends the streams of a gateway that is closed.
+var errClosing = errors.New("gateway: the gateway is closing")
+
+// ended is the error of a stream that has ended early. Unless it is the actor's own,
+// it is one after which the stream can be opened again.
+func (h *handler) ended(ctx context.Context, err error) error {
+	text := ""
+	switch {
+	case errors.Is(context.Cause(ctx), errClosing):
+		text = "the gateway is closing: open the stream again, through another one"
+	case connect.CodeOf(err) == connect.CodeUnavailable && cajun.OutcomeOf(err) != guarantee.Answered:
+		text = "the stream has ended, as the actor has left its node: open it again"
+	default:
+		return outward(err)
+	}
+	return withOutcome(connect.NewError(connect.CodeUnavailable, text), cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED).WithCause(err)
 }
 
 // noKey tells how to name an actor.

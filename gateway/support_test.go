@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -127,6 +128,7 @@ type desk struct {
 	office *office
 	self   *cajun.Self
 	state  *deskv1.DeskState
+	counts cajun.Topic[*deskv1.AddResponse]
 }
 
 func (d *desk) Add(ctx context.Context, r *deskv1.AddRequest) (*deskv1.AddResponse, error) {
@@ -135,7 +137,21 @@ func (d *desk) Add(ctx context.Context, r *deskv1.AddRequest) (*deskv1.AddRespon
 		return nil, connect.Errorf(connect.CodeOutOfRange, "cannot add %d", r.GetAmount())
 	}
 	d.state.Sum += r.GetAmount()
-	return &deskv1.AddResponse{Desk: r.GetDesk(), Sum: d.state.Sum}, nil
+	count := &deskv1.AddResponse{Desk: d.self.Key(), Sum: d.state.Sum}
+	return count, d.counts.Publish(ctx, count)
+}
+
+func (d *desk) Watch(ctx context.Context, r *deskv1.LookRequest) (iter.Seq2[*deskv1.AddResponse, error], error) {
+	d.office.ran(ctx, d.self.Key())
+	d.office.mu.Lock()
+	script := d.office.scripts["watch "+d.self.Key()]
+	d.office.mu.Unlock()
+	if script != nil {
+		if err := script(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return d.counts.Subscribe(ctx, &deskv1.AddResponse{Desk: d.self.Key(), Sum: d.state.GetSum()}), nil
 }
 
 func (d *desk) Try(ctx context.Context, r *deskv1.TryRequest) (*deskv1.TryResponse, error) {
@@ -290,6 +306,9 @@ func specOf(t testing.TB, method string) connect.Spec {
 	spec := connect.Spec{Procedure: "/desk.v1.Desk/" + method, Schema: desc}
 	if method == "Look" {
 		spec.IdempotencyLevel = connect.IdempotencyNoSideEffects
+	}
+	if desc.IsStreamingServer() {
+		spec.StreamType = connect.StreamTypeServer
 	}
 	return spec
 }

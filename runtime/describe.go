@@ -34,7 +34,7 @@ func describeMethod(kind *Kind, method protoreflect.MethodDescriptor) methodSpec
 	native, _ := method.Options().(*descriptorpb.MethodOptions)
 	options, _ := proto.GetExtension(native, cajunv1.E_Method).(*cajunv1.Method)
 	retry := options.GetRetry()
-	spec := methodSpec{kind: kind, name: string(method.Name()), oneWay: options.GetOneWay(), opts: MethodOptions{
+	spec := methodSpec{kind: kind, name: string(method.Name()), oneWay: options.GetOneWay(), streams: method.IsStreamingServer(), opts: MethodOptions{
 		Delivery: level(options.GetDelivery()),
 		Timeout:  span(options.GetTimeout()),
 		Retry: guarantee.RetryPolicy{

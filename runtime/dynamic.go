@@ -2,6 +2,7 @@ package cajun
 
 import (
 	"context"
+	"iter"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
@@ -102,12 +103,12 @@ type Reply struct {
 // deadlines, cancel, and what a one-way call waits for is as with a generated
 // Pid, and so is what rides on the context.
 func (m *DynamicMethod) Call(ctx context.Context, from Caller, key string, req proto.Message) (Reply, error) {
-	if m.desc.IsStreamingClient() || m.desc.IsStreamingServer() {
-		return Reply{}, refuse(connect.CodeUnimplemented, "%s streams, which calls by descriptor cannot do yet", m.spec.path()).err()
+	spec, fail := m.specFor(req)
+	if fail == nil && spec.streams {
+		fail = refuse(connect.CodeUnimplemented, "%s gives a stream: use Open", spec.path())
 	}
-	spec := m.spec
-	if _, empty := req.(*emptypb.Empty); empty && m.raw != nil {
-		spec = m.raw
+	if fail != nil {
+		return Reply{}, fail.err()
 	}
 	var reply Reply
 	ctx = context.WithValue(ctx, replayedKey{}, &reply.Replayed)
@@ -119,6 +120,37 @@ func (m *DynamicMethod) Call(ctx context.Context, from Caller, key string, req p
 		reply.Message = message
 	}
 	return reply, err
+}
+
+// Open is Call for a method that gives a stream; see Stream.Open. The events are of
+// the same sort as the request.
+func (m *DynamicMethod) Open(ctx context.Context, from Caller, key string, req proto.Message) (iter.Seq2[proto.Message, error], error) {
+	spec, fail := m.specFor(req)
+	if fail == nil && !spec.streams {
+		fail = refuse(connect.CodeUnimplemented, "%s gives no stream: use Call", spec.path())
+	}
+	if fail != nil {
+		return nil, fail.err()
+	}
+	r, err := openStream(ctx, NewPid(from, spec.kind, key), spec, req)
+	if err != nil {
+		return nil, err
+	}
+	return r.read, nil
+}
+
+// Streams reports whether the method gives a stream of events.
+func (m *DynamicMethod) Streams() bool { return m.spec.streams }
+
+// specFor is what is known of the method for a request of NewRequest.
+func (m *DynamicMethod) specFor(req proto.Message) (*methodSpec, *failure) {
+	if m.desc.IsStreamingClient() {
+		return nil, refuse(connect.CodeUnimplemented, "%s takes a stream of requests, which no actor does", m.spec.path())
+	}
+	if _, empty := req.(*emptypb.Empty); empty && m.raw != nil {
+		return m.raw, nil
+	}
+	return m.spec, nil
 }
 
 // replayedKey is under which a call's context holds where to note that the

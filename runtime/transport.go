@@ -10,6 +10,8 @@ import (
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/dynamicpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/cajun-go/cajun/guarantee"
@@ -34,8 +36,9 @@ const (
 // joined by ", "; the header Idempotency-Key is not among them, as it stands for
 // Idempotent. A replayed answer has the response header Idempotency-Replayed.
 //
-// Services that are no actors are refused as NotFound, and streaming methods as
-// Unimplemented.
+// A server stream is open when the client has sent its request; closing it, or the
+// end of the context, frees it. Services that are no actors are refused as NotFound,
+// and methods that take a stream of requests as Unimplemented.
 func NewTransport(from Caller, key string) connect.Transport {
 	return &transport{from: from, key: key}
 }
@@ -58,7 +61,11 @@ func (t *transport) NewClientStream(ctx context.Context, spec connect.Spec) (con
 	if ok {
 		info.Spec, info.Protocol, info.Codec = spec, "cajun", connect.CodecNameProto
 	}
-	return &unaryStream{ctx: ctx, transport: t, spec: method, info: info}, nil
+	call := &unaryStream{ctx: ctx, transport: t, spec: method, info: info}
+	if method.streams {
+		return &eventStream{unaryStream: call}, nil
+	}
+	return call, nil
 }
 
 // method finds what a procedure's schema declares.
@@ -67,8 +74,8 @@ func (t *transport) method(spec connect.Spec) (*methodSpec, *failure) {
 	if !ok {
 		return nil, refuse(connect.CodeInvalidArgument, "the call of %s comes without a proto schema: use a client that protoc-gen-connect-go has generated", spec.Procedure)
 	}
-	if spec.StreamType != connect.StreamTypeUnary {
-		return nil, refuse(connect.CodeUnimplemented, "%s streams, which calls of actors through a transport cannot do yet", spec.Procedure)
+	if desc.IsStreamingClient() {
+		return nil, refuse(connect.CodeUnimplemented, "%s takes a stream of requests, which no actor does", spec.Procedure)
 	}
 	if known, ok := t.specs.Load(desc); ok {
 		return known.(*methodSpec), nil
@@ -82,8 +89,17 @@ func (t *transport) method(spec connect.Spec) (*methodSpec, *failure) {
 		return nil, refuse(connect.CodeNotFound, "the service %s is no actor: give it the option (cajun.v1.actor)", service.FullName())
 	}
 	method := describeMethod(kind, desc)
+	method.reply = fixedType(knownType(desc.Output()))
 	t.specs.Store(desc, &method)
 	return &method, nil
+}
+
+// knownType is the generated type of a message, if the program has it.
+func knownType(message protoreflect.MessageDescriptor) protoreflect.MessageType {
+	if t, err := protoregistry.GlobalTypes.FindMessageByName(message.FullName()); err == nil && t.Descriptor() == message {
+		return t
+	}
+	return dynamicpb.NewMessageType(message)
 }
 
 // unaryStream is one call. It is made when the client asks for the reply, as the
@@ -219,4 +235,89 @@ func (s *unaryStream) options() context.Context {
 	}
 	o.headers = headers
 	return context.WithValue(s.ctx, callOptionsKey{}, &o)
+}
+
+// eventStream is one call that gives a stream. The call is made when the client has
+// sent its request, so that it misses nothing of what comes after that.
+type eventStream struct {
+	*unaryStream
+	opening sync.Once
+	reader  *reader
+	err     error // why there is no reader
+}
+
+// CloseSend implements connect.ClientStream.
+func (s *eventStream) CloseSend() error {
+	err := s.unaryStream.CloseSend()
+	s.mu.Lock()
+	sent := s.request != nil
+	s.mu.Unlock()
+	if sent {
+		s.opening.Do(s.open)
+	}
+	return err
+}
+
+// open makes the call.
+func (s *eventStream) open() {
+	req, err := s.await()
+	if err != nil {
+		s.err = err
+		return
+	}
+	spec := *s.spec
+	spec.request = fixedType(req.ProtoReflect().Type())
+	s.reader, s.err = openStream(s.options(), NewPid(s.transport.from, spec.kind, s.transport.key), &spec, req)
+}
+
+// Receive implements connect.ClientStream.
+func (s *eventStream) Receive(msg any) error {
+	to, ok := msg.(proto.Message)
+	if !ok {
+		return refuse(connect.CodeInvalidArgument, "an event of %s cannot be read into a %T, which is no proto message", s.spec.path(), msg).err()
+	}
+	s.opening.Do(s.open)
+	if s.err != nil {
+		return s.err
+	}
+	e := s.reader.next()
+	switch {
+	case e.fail != nil:
+		s.reader.close()
+		return e.fail.err()
+	case e.last:
+		s.reader.close()
+		return io.EOF
+	}
+	return copyMessage(to, e.message)
+}
+
+// Close implements connect.ClientStream.
+func (s *eventStream) Close() error {
+	err := s.unaryStream.CloseSend()
+	s.opening.Do(func() {
+		s.err = interrupted(context.Canceled, guarantee.NotExecuted, "before the stream was opened").err()
+	})
+	if s.reader != nil {
+		s.reader.fail(interrupted(context.Canceled, guarantee.MaybeExecuted, "while the stream was open"))
+		s.reader.close()
+	}
+	return err
+}
+
+// copyMessage makes to equal to from, which may have another Go type.
+func copyMessage(to, from proto.Message) error {
+	if to.ProtoReflect().Type() == from.ProtoReflect().Type() {
+		proto.Reset(to)
+		proto.Merge(to, from)
+		return nil
+	}
+	b, err := proto.Marshal(from)
+	if err == nil {
+		err = proto.Unmarshal(b, to)
+	}
+	if err != nil {
+		return unreadableReply(err).err()
+	}
+	return nil
 }

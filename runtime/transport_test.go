@@ -3,6 +3,8 @@ package cajun_test
 import (
 	"context"
 	"errors"
+	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,4 +152,55 @@ func TestTransportRefusesWhatIsNoActorsMethod(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+}
+
+func TestTransportStreams(t *testing.T) {
+	w := newWorld(t, 2)
+	w.doors(t, func(t *testing.T, from *cajun.Node) {
+		ctx := testContext(t)
+		client := connect.NewClient(cajun.NewTransport(from, t.Name()))
+		spec := specOf(t, "Counter", "Watch")
+		spec.StreamType = connect.StreamTypeServer
+		stream, err := client.CallServerStream(ctx, spec, &probev1.GetRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The stream is open: nothing of what comes now is missed.
+		if err := client.CallUnary(ctx, specOf(t, "Counter", "Add"), &probev1.AddRequest{Amount: 5}, new(probev1.AddReply)); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []int64{0, 5} {
+			var event probev1.AddReply
+			if err := stream.Receive(&event); err != nil || event.GetSum() != want {
+				t.Fatalf("got %v, %v; want the sum %d", &event, err, want)
+			}
+		}
+		// Closing frees a Receive that waits.
+		ended := async(func() (struct{}, error) { return struct{}{}, stream.Receive(new(probev1.AddReply)) })
+		if err := stream.Close(); err != nil {
+			t.Error(err)
+		}
+		if r := receive(t, "the end", ended); connect.CodeOf(r.err) != connect.CodeCanceled {
+			t.Errorf("got %v", r.err)
+		}
+		// One that ends by itself does so with io.EOF.
+		w.onWatch("two", counting(2, new(atomic.Int64)))
+		if stream, err = client.CallServerStream(ctx, spec, &probev1.GetRequest{Script: "two"}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := stream.Receive(new(probev1.AddReply)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := stream.Receive(new(probev1.AddReply)); !errors.Is(err, io.EOF) {
+			t.Errorf("got %v", err)
+		}
+		w.on("no", func(context.Context, *cajun.Self) error { return connect.NewError(connect.CodeAborted, "no") })
+		stream, err = client.CallServerStream(ctx, spec, &probev1.GetRequest{Script: "no"})
+		if err == nil {
+			err = stream.Receive(new(probev1.AddReply))
+		}
+		wantOutcome(t, err, guarantee.Answered, "no")
+	})
 }

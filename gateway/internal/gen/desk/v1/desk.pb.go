@@ -390,11 +390,12 @@ const file_desk_v1_desk_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"'\n" +
 	"\vLookRequest\x12\x18\n" +
-	"\x04desk\x18\x01 \x01(\tB\x04\xb8\xfd\x1b\x01R\x04desk2\xd4\x02\n" +
+	"\x04desk\x18\x01 \x01(\tB\x04\xb8\xfd\x1b\x01R\x04desk2\x90\x03\n" +
 	"\x04Desk\x128\n" +
 	"\x03Add\x12\x13.desk.v1.AddRequest\x1a\x14.desk.v1.AddResponse\"\x06\xb2\xfd\x1b\x02\b\x03\x120\n" +
 	"\x03Try\x12\x13.desk.v1.TryRequest\x1a\x14.desk.v1.TryResponse\x127\n" +
-	"\x04Look\x12\x14.desk.v1.LookRequest\x1a\x14.desk.v1.AddResponse\"\x03\x90\x02\x01\x12;\n" +
+	"\x04Look\x12\x14.desk.v1.LookRequest\x1a\x14.desk.v1.AddResponse\"\x03\x90\x02\x01\x12:\n" +
+	"\x05Watch\x12\x14.desk.v1.LookRequest\x1a\x14.desk.v1.AddResponse\"\x03\x90\x02\x010\x01\x12;\n" +
 	"\x04Tell\x12\x13.desk.v1.AddRequest\x1a\x16.google.protobuf.Empty\"\x06\xb2\xfd\x1b\x02\x18\x01\x12A\n" +
 	"\bTellOnce\x12\x13.desk.v1.AddRequest\x1a\x16.google.protobuf.Empty\"\b\xb2\xfd\x1b\x04\b\x03\x18\x01\x1a'\xaa\xfd\x1b#\n" +
 	"\x11desk.v1.DeskState(\x102\fdesk.v0.DeskB?Z=github.com/cajun-go/cajun/gateway/internal/gen/desk/v1;deskv1b\x06proto3"
@@ -431,15 +432,17 @@ var file_desk_v1_desk_proto_depIdxs = []int32{
 	1, // 3: desk.v1.Desk.Add:input_type -> desk.v1.AddRequest
 	3, // 4: desk.v1.Desk.Try:input_type -> desk.v1.TryRequest
 	5, // 5: desk.v1.Desk.Look:input_type -> desk.v1.LookRequest
-	1, // 6: desk.v1.Desk.Tell:input_type -> desk.v1.AddRequest
-	1, // 7: desk.v1.Desk.TellOnce:input_type -> desk.v1.AddRequest
-	2, // 8: desk.v1.Desk.Add:output_type -> desk.v1.AddResponse
-	4, // 9: desk.v1.Desk.Try:output_type -> desk.v1.TryResponse
-	2, // 10: desk.v1.Desk.Look:output_type -> desk.v1.AddResponse
-	9, // 11: desk.v1.Desk.Tell:output_type -> google.protobuf.Empty
-	9, // 12: desk.v1.Desk.TellOnce:output_type -> google.protobuf.Empty
-	8, // [8:13] is the sub-list for method output_type
-	3, // [3:8] is the sub-list for method input_type
+	5, // 6: desk.v1.Desk.Watch:input_type -> desk.v1.LookRequest
+	1, // 7: desk.v1.Desk.Tell:input_type -> desk.v1.AddRequest
+	1, // 8: desk.v1.Desk.TellOnce:input_type -> desk.v1.AddRequest
+	2, // 9: desk.v1.Desk.Add:output_type -> desk.v1.AddResponse
+	4, // 10: desk.v1.Desk.Try:output_type -> desk.v1.TryResponse
+	2, // 11: desk.v1.Desk.Look:output_type -> desk.v1.AddResponse
+	2, // 12: desk.v1.Desk.Watch:output_type -> desk.v1.AddResponse
+	9, // 13: desk.v1.Desk.Tell:output_type -> google.protobuf.Empty
+	9, // 14: desk.v1.Desk.TellOnce:output_type -> google.protobuf.Empty
+	9, // [9:15] is the sub-list for method output_type
+	3, // [3:9] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
 	3, // [3:3] is the sub-list for extension extendee
 	0, // [0:3] is the sub-list for field type_name

@@ -2,14 +2,6 @@
 // source: desk/v1/desk.proto
 
 // Package deskv1cajun has the actors of desk/v1/desk.proto: Desk.
-//
-// To each belong an interface, which its author implements; an option, by
-// which a node hosts it; and a Pid, through which every node of the cluster
-// calls it:
-//
-//	node, err := cajun.Start(ctx, deskv1cajun.HostDesk(newDesk), ...)
-//	pid := deskv1cajun.NewDeskPid(node, key)
-//	reply, err := pid.Add(ctx, req)
 package deskv1cajun
 
 import (
@@ -18,6 +10,7 @@ import (
 	deskv1 "github.com/cajun-go/cajun/gateway/internal/gen/desk/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
+	"iter"
 )
 
 // Code and runtime have to fit: where this does not compile, update the module
@@ -30,9 +23,9 @@ const DeskKind = "desk.v1.Desk"
 // Desk keeps a count.
 //
 // Implement it and host it with [HostDesk]; call it through [DeskPid]. An
-// actor handles one call at a time. An error that a method returns goes to the
-// caller, if that waits, and puts the state back to what it was before the
-// call.
+// actor handles one call at a time. An error that a method returns puts the
+// state back to what it was before the call, and goes to the caller, if one
+// waits.
 type Desk interface {
 	// Add counts, exactly once.
 	//
@@ -60,6 +53,17 @@ type Desk interface {
 	// nothing, so calling it again does no harm.
 	Look(context.Context, *deskv1.LookRequest) (*deskv1.AddResponse, error)
 
+	// Watch follows the count, from what it is now.
+	//
+	// Delivery: at most once. A nil error means that the handler ran, once, and
+	// the stream is open: its events come in order, none left out, until it ends
+	// or the context does. It ends with an error of the code unavailable when the
+	// actor moves or leaves memory: open it again. Range over the events once. The
+	// method changes nothing, so calling it again does no harm. The handler runs
+	// as one call, and the events that it returns are taken outside of it, while
+	// the actor handles others; [cajun.Topic] makes events for that.
+	Watch(context.Context, *deskv1.LookRequest) (iter.Seq2[*deskv1.AddResponse, error], error)
+
 	// Tell is one-way.
 	//
 	// Delivery: one-way; the node decides how surely (see [cajun.WithDelivery]),
@@ -76,8 +80,8 @@ type Desk interface {
 	// committed. Its effects on the state are then committed once, whichever node
 	// fails; the handler itself may run again. After a failure the message may
 	// have been accepted; [cajun.OutcomeOf] tells what is known. A handler that
-	// fails is run again, [cajun.DefaultMaxAttempts] times at most, before the
-	// message becomes a dead letter; see [cajun.Node.DeadLetters].
+	// fails is run again, up to [cajun.DefaultMaxAttempts] times in all; then the
+	// message becomes a dead letter, see [cajun.Node.DeadLetters].
 	TellOnce(context.Context, *deskv1.AddRequest) error
 }
 
@@ -86,11 +90,14 @@ type Desk interface {
 // that it is given: handlers change that message in place, as the runtime
 // commits it and no other. Where spawn fails, no handler runs, and the next
 // call tries again.
+//
+//	node, err := cajun.Start(ctx, deskv1cajun.HostDesk(newDesk), ...)
 func HostDesk[A Desk](spawn func(*cajun.Self, *deskv1.DeskState) (A, error)) cajun.Option {
 	return cajun.HostWithState(deskKind, spawn,
 		cajun.Handle(desk_Add, A.Add),
 		cajun.Handle(desk_Try, A.Try),
 		cajun.Handle(desk_Look, A.Look),
+		cajun.HandleStream(desk_Watch, A.Watch),
 		cajun.HandleOneWay(desk_Tell, A.Tell),
 		cajun.HandleOneWay(desk_TellOnce, A.TellOnce),
 	)
@@ -106,8 +113,10 @@ type DeskPid struct {
 
 var _ Desk = DeskPid{}
 
-// NewDeskPid is the address of the actor with the given key, to be called
+// NewDeskPid returns the address of the actor with the given key, to be called
 // through from: a node, or within an actor its [cajun.Self].
+//
+//	reply, err := deskv1cajun.NewDeskPid(node, key).Add(ctx, req)
 func NewDeskPid(from cajun.Caller, key string) DeskPid {
 	return DeskPid{cajun.NewPid(from, deskKind, key)}
 }
@@ -127,6 +136,13 @@ func (p DeskPid) Try(ctx context.Context, req *deskv1.TryRequest) (*deskv1.TryRe
 // nothing. See [Desk.Look].
 func (p DeskPid) Look(ctx context.Context, req *deskv1.LookRequest) (*deskv1.AddResponse, error) {
 	return desk_Look.Call(ctx, p.Pid, req)
+}
+
+// Watch calls the actor's Watch, at most once, and returns its events. After
+// an error it has run once or not at all. It changes nothing. See
+// [Desk.Watch].
+func (p DeskPid) Watch(ctx context.Context, req *deskv1.LookRequest) (iter.Seq2[*deskv1.AddResponse, error], error) {
+	return desk_Watch.Open(ctx, p.Pid, req)
 }
 
 // Tell calls the actor's Tell without waiting for it. After an error it may
@@ -158,6 +174,10 @@ func (UnimplementedDesk) Look(context.Context, *deskv1.LookRequest) (*deskv1.Add
 	return nil, cajun.Unimplemented(DeskKind, "Look")
 }
 
+func (UnimplementedDesk) Watch(context.Context, *deskv1.LookRequest) (iter.Seq2[*deskv1.AddResponse, error], error) {
+	return nil, cajun.Unimplemented(DeskKind, "Watch")
+}
+
 func (UnimplementedDesk) Tell(context.Context, *deskv1.AddRequest) error {
 	return cajun.Unimplemented(DeskKind, "Tell")
 }
@@ -180,6 +200,10 @@ var (
 	})
 	desk_Try  = cajun.NewMethod[*deskv1.TryRequest, *deskv1.TryResponse](deskKind, "Try", cajun.MethodOptions{})
 	desk_Look = cajun.NewMethod[*deskv1.LookRequest, *deskv1.AddResponse](deskKind, "Look", cajun.MethodOptions{
+		NoSideEffects: true,
+		KeyField:      1,
+	})
+	desk_Watch = cajun.NewStream[*deskv1.LookRequest, *deskv1.AddResponse](deskKind, "Watch", cajun.MethodOptions{
 		NoSideEffects: true,
 		KeyField:      1,
 	})
