@@ -15,10 +15,11 @@ import (
 const (
 	// firstProbe is how long a reader may take to tell of its progress before it is
 	// asked, and what was lost on the way is sent again. The time doubles up to
-	// lastProbe, which is also how often a reader that has taken everything is asked
-	// for a sign of life. Several fit into streamSilence.
+	// lastProbe, so that many fit into streamSilence even if every other one is lost.
+	// A reader that has taken everything is asked for a sign of life each idleProbe.
 	firstProbe = 500 * time.Millisecond
-	lastProbe  = 5 * time.Second
+	lastProbe  = 2 * time.Second
+	idleProbe  = 5 * time.Second
 	// endTimeout bounds the sending of a stream's end.
 	endTimeout = time.Second
 )
@@ -195,7 +196,7 @@ func (o *remoteOutlet) tick() {
 	}
 	o.probe++
 	o.asked = o.sent
-	pause := lastProbe
+	pause := idleProbe
 	if len(o.kept)+len(o.sizes) > 0 {
 		pause = o.pause
 		o.pause = min(2*o.pause, lastProbe)

@@ -398,7 +398,7 @@ func TestStreamOverABadLink(t *testing.T) {
 		p := w.counterOn(0, owner, "bad")
 		var yielded atomic.Int64
 		w.onWatch("many", counting(1000, &yielded))
-		w.Faults(link.Faults{Seed: 7, Loss: 0.2, Duplicate: 0.2, Reorder: 0.3, Delay: 20 * time.Millisecond})
+		w.Faults(link.Faults{Seed: 7, Loss: 0.15, Duplicate: 0.2, Reorder: 0.3, Delay: 20 * time.Millisecond})
 		for range 5 {
 			events, err := p.Watch(ctx, &probev1.GetRequest{Script: "many"})
 			for err != nil && ctx.Err() == nil { // a request that was lost is not repeated at this level

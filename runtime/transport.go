@@ -77,6 +77,9 @@ func (t *transport) method(spec connect.Spec) (*methodSpec, *failure) {
 	if desc.IsStreamingClient() {
 		return nil, refuse(connect.CodeUnimplemented, "%s takes a stream of requests, which no actor does", spec.Procedure)
 	}
+	if desc.IsStreamingServer() != (spec.StreamType == connect.StreamTypeServer) {
+		return nil, refuse(connect.CodeUnimplemented, "the client takes %s for a %v method, which it is not: generate the client anew", spec.Procedure, spec.StreamType)
+	}
 	if known, ok := t.specs.Load(desc); ok {
 		return known.(*methodSpec), nil
 	}
