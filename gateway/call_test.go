@@ -116,7 +116,6 @@ func TestBadAddressesAreRefused(t *testing.T) {
 			"only a key":           {"/actors/a", nil, 404, "not_found", "actors"},
 			"the link":             {"/cajun.link.v1.LinkService/Exchange", nil, 404, "not_found", "does not serve"},
 			"the link of an actor": {"/actors/a/cajun.link.v1.LinkService/Exchange", nil, 404, "not_found", "does not serve"},
-			"health with a key":    {"/actors/a/grpc.health.v1.Health/Check", nil, 400, "invalid_argument", "no actor"},
 		} {
 			body := `{}`
 			if what == "path and field" {

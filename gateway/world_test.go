@@ -74,6 +74,10 @@ func TestHealth(t *testing.T) {
 				t.Errorf("%q: %s %s", service, a.Status, a.body)
 			}
 		}
+		// Tools ask under the base URL, and with the headers, of the call that follows.
+		if a := o.curl(base, "/actors/a/grpc.health.v1.Health/Check", `{}`, "Cajun-Key", "a"); a.field("status") != "SERVING" {
+			t.Errorf("with a key: %s %s", a.Status, a.body)
+		}
 		check(base, "no.such.Service").want(t, 404, "not_found")
 		check(base, "cajun.link.v1.LinkService").want(t, 404, "not_found")
 	})

@@ -237,8 +237,8 @@ func TestReplayIsTold(t *testing.T) {
 	}
 }
 
-// A call that joins one that runs gets the answer of that one.
-func TestJoinedCallIsAReplay(t *testing.T) {
+// A call that comes while one with its key runs gets the answer of that one.
+func TestCallBesideItsLikeIsAReplay(t *testing.T) {
 	w := newWorld(t, 1)
 	gate := w.hold("wait")
 	m := dynamic(t, w.Client(), probev1cajun.CounterKind, "AddOnce")
@@ -253,11 +253,6 @@ func TestJoinedCallIsAReplay(t *testing.T) {
 	go call()
 	<-gate.entered
 	go call()
-	// The second call is at the actor when a later one is answered.
-	echo := probev1cajun.NewEchoPid(w.Client(), "e")
-	if _, err := echo.Echo(testContext(t), &probev1.EchoRequest{}); err != nil {
-		t.Fatal(err)
-	}
 	gate.release()
 	a, b := <-replies, <-replies
 	if a.Replayed == b.Replayed {

@@ -229,26 +229,6 @@ func clusterID(ctx context.Context, store metadata.Store, space metadata.Space) 
 	}
 }
 
-// registerKinds makes the cluster know the kinds that this node hosts.
-func (n *Node) registerKinds(ctx context.Context) error {
-	specs := make([]placement.KindSpec, len(n.config.hosted))
-	for i, h := range n.config.hosted {
-		specs[i] = placement.KindSpec{Names: append([]string{h.kind.Name}, h.kind.Aliases...), Shards: orDefault(h.kind.Shards, DefaultShards)}
-	}
-	identities, err := placement.Register(ctx, n.config.metadata, n.space, specs)
-	if err != nil {
-		return err
-	}
-	for i, h := range n.config.hosted {
-		h.identity = identities[i]
-		h.capacity = orDefault(h.kind.MailboxCapacity, DefaultMailboxCapacity)
-		h.idle = orDefault(h.kind.IdleTimeout, DefaultIdleTimeout)
-		h.shards = newShardTable(specs[i].Shards)
-		n.hosted[h.identity] = h
-	}
-	return nil
-}
-
 func orDefault[T int | time.Duration](v, fallback T) T {
 	if v <= 0 {
 		return fallback

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/cajun-go/cajun/metadata"
+	"github.com/cajun-go/cajun/placement"
 )
 
 const (
@@ -32,6 +33,26 @@ const (
 
 // files are the files of one kind's schema.
 type files struct{ *protoregistry.Files }
+
+// registerKinds makes the cluster know the kinds that this node hosts.
+func (n *Node) registerKinds(ctx context.Context) error {
+	specs := make([]placement.KindSpec, len(n.config.hosted))
+	for i, h := range n.config.hosted {
+		specs[i] = placement.KindSpec{Names: append([]string{h.kind.Name}, h.kind.Aliases...), Shards: orDefault(h.kind.Shards, DefaultShards)}
+	}
+	identities, err := placement.Register(ctx, n.config.metadata, n.space, specs)
+	if err != nil {
+		return err
+	}
+	for i, h := range n.config.hosted {
+		h.identity = identities[i]
+		h.capacity = orDefault(h.kind.MailboxCapacity, DefaultMailboxCapacity)
+		h.idle = orDefault(h.kind.IdleTimeout, DefaultIdleTimeout)
+		h.shards = newShardTable(specs[i].Shards)
+		n.hosted[h.identity] = h
+	}
+	return nil
+}
 
 // publishSchemas tells the cluster what the kinds look like that this node
 // hosts, so that gateways can serve them. What is written goes with the session.
