@@ -3,16 +3,20 @@ package bench
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/cajun-go/cajun/cajunetcd"
+	"github.com/cajun-go/cajun/gateway"
 	cajun "github.com/cajun-go/cajun/runtime"
 )
 
@@ -45,8 +49,14 @@ func serve(what string) error {
 		address, stop, err = serveTCP()
 	case "grpc":
 		address, stop, err = serveGRPC()
+	case "connect":
+		address, stop, err = serveConnect()
 	case "cajun":
-		address, stop, err = serveCajun(strings.Split(os.Getenv(etcdVariable), ","))
+		address, stop, err = serveCajun(hosts())
+	case "gateway":
+		address, stop, err = serveGateway(hosts())
+	case "gateway alone":
+		address, stop, err = serveGateway(cajun.WithClientOnly())
 	}
 	if err != nil {
 		return err
@@ -57,12 +67,34 @@ func serve(what string) error {
 	return err
 }
 
-func serveCajun(endpoints []string) (string, func(), error) {
-	node, err := cajun.Start(context.Background(), cajunetcd.With(clientv3.Config{Endpoints: endpoints}), hosts(), cajun.WithName("host"))
+// inEtcd is the cluster of the benchmark.
+func inEtcd() cajun.Option {
+	return cajun.Options(cajunetcd.With(clientv3.Config{Endpoints: strings.Split(os.Getenv(etcdVariable), ",")}), cajun.WithLogger(slog.New(slog.DiscardHandler)))
+}
+
+func serveCajun(what cajun.Option) (string, func(), error) {
+	node, err := cajun.Start(context.Background(), inEtcd(), what)
 	if err != nil {
 		return "", nil, err
 	}
 	return node.ID(), func() { node.Close() }, nil
+}
+
+// serveGateway starts a node with a gateway.
+func serveGateway(what cajun.Option) (string, func(), error) {
+	node, err := cajun.Start(context.Background(), inEtcd(), what, gateway.With("127.0.0.1:0"))
+	if err != nil {
+		return "", nil, err
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		for _, m := range node.Cluster().Members { // the view may be a moment behind
+			if m.Session == node.ID() && m.Gateway != "" {
+				return m.Gateway, func() { node.Close() }, nil
+			}
+		}
+	}
+	node.Close()
+	return "", nil, errors.New("the node tells no gateway")
 }
 
 // startServer starts a server process and returns its address.
