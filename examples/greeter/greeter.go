@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
 	"github.com/cajun-go/cajun/examples/gen/greeter/v1/greeterv1cajun"
@@ -16,6 +17,8 @@ type greeter struct {
 	self  *cajun.Self
 	node  string
 	state *greeterv1.GreeterState
+	// greetings has those who watch.
+	greetings cajun.Topic[*greeterv1.WatchResponse]
 }
 
 // hostGreeter lets a node host greeters that tell its name.
@@ -41,11 +44,16 @@ func (g *greeter) Greet(ctx context.Context, req *greeterv1.GreetRequest) (*gree
 	if name == "" {
 		name = "stranger"
 	}
-	return &greeterv1.GreetResponse{
-		Greeting:  fmt.Sprintf("Hello %s, this is %s.", name, g.self.Key()),
-		Greetings: g.state.AtMostOnce + g.state.AtLeastOnce + g.state.ExactlyOnce,
-		Node:      g.node,
-	}, nil
+	greeting := fmt.Sprintf("Hello %s, this is %s.", name, g.self.Key())
+	greetings := g.state.AtMostOnce + g.state.AtLeastOnce + g.state.ExactlyOnce
+	err := g.greetings.Publish(ctx, &greeterv1.WatchResponse{Greeting: greeting, Greetings: greetings})
+	return &greeterv1.GreetResponse{Greeting: greeting, Greetings: greetings, Node: g.node}, err
+}
+
+// Watch returns at once; what Greet publishes goes to all who watch, once it is
+// stored.
+func (g *greeter) Watch(ctx context.Context, _ *greeterv1.WatchRequest) (iter.Seq2[*greeterv1.WatchResponse, error], error) {
+	return g.greetings.Subscribe(ctx), nil
 }
 
 // Tally only reads.

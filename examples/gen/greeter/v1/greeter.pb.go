@@ -333,6 +333,95 @@ func (*WaveRequest) Descriptor() ([]byte, []int) {
 	return file_greeter_v1_greeter_proto_rawDescGZIP(), []int{5}
 }
 
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_greeter_v1_greeter_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_greeter_v1_greeter_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_greeter_v1_greeter_proto_rawDescGZIP(), []int{6}
+}
+
+type WatchResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Greeting string                 `protobuf:"bytes,1,opt,name=greeting,proto3" json:"greeting,omitempty"`
+	// How many greetings this greeter has given, this one included.
+	Greetings     uint64 `protobuf:"varint,2,opt,name=greetings,proto3" json:"greetings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_greeter_v1_greeter_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_greeter_v1_greeter_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_greeter_v1_greeter_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *WatchResponse) GetGreeting() string {
+	if x != nil {
+		return x.Greeting
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetGreetings() uint64 {
+	if x != nil {
+		return x.Greetings
+	}
+	return 0
+}
+
 var File_greeter_v1_greeter_proto protoreflect.FileDescriptor
 
 const file_greeter_v1_greeter_proto_rawDesc = "" +
@@ -357,10 +446,15 @@ const file_greeter_v1_greeter_proto_rawDesc = "" +
 	"\rat_least_once\x18\x02 \x01(\x04R\vatLeastOnce\x12!\n" +
 	"\fexactly_once\x18\x03 \x01(\x04R\vexactlyOnce\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\tR\x04node\"\r\n" +
-	"\vWaveRequest2\xea\x01\n" +
+	"\vWaveRequest\"\x0e\n" +
+	"\fWatchRequest\"I\n" +
+	"\rWatchResponse\x12\x1a\n" +
+	"\bgreeting\x18\x01 \x01(\tR\bgreeting\x12\x1c\n" +
+	"\tgreetings\x18\x02 \x01(\x04R\tgreetings2\xaf\x02\n" +
 	"\aGreeter\x12<\n" +
 	"\x05Greet\x12\x18.greeter.v1.GreetRequest\x1a\x19.greeter.v1.GreetResponse\x12A\n" +
-	"\x05Tally\x12\x18.greeter.v1.TallyRequest\x1a\x19.greeter.v1.TallyResponse\"\x03\x90\x02\x01\x12?\n" +
+	"\x05Tally\x12\x18.greeter.v1.TallyRequest\x1a\x19.greeter.v1.TallyResponse\"\x03\x90\x02\x01\x12C\n" +
+	"\x05Watch\x12\x18.greeter.v1.WatchRequest\x1a\x19.greeter.v1.WatchResponse\"\x03\x90\x02\x010\x01\x12?\n" +
 	"\x04Wave\x12\x17.greeter.v1.WaveRequest\x1a\x16.google.protobuf.Empty\"\x06\xb2\xfd\x1b\x02\x18\x01\x1a\x1d\xaa\xfd\x1b\x19\n" +
 	"\x17greeter.v1.GreeterStateB=Z;github.com/cajun-go/cajun/examples/gen/greeter/v1;greeterv1b\x06proto3"
 
@@ -376,7 +470,7 @@ func file_greeter_v1_greeter_proto_rawDescGZIP() []byte {
 	return file_greeter_v1_greeter_proto_rawDescData
 }
 
-var file_greeter_v1_greeter_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_greeter_v1_greeter_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_greeter_v1_greeter_proto_goTypes = []any{
 	(*GreeterState)(nil),  // 0: greeter.v1.GreeterState
 	(*GreetRequest)(nil),  // 1: greeter.v1.GreetRequest
@@ -384,17 +478,21 @@ var file_greeter_v1_greeter_proto_goTypes = []any{
 	(*TallyRequest)(nil),  // 3: greeter.v1.TallyRequest
 	(*TallyResponse)(nil), // 4: greeter.v1.TallyResponse
 	(*WaveRequest)(nil),   // 5: greeter.v1.WaveRequest
-	(*emptypb.Empty)(nil), // 6: google.protobuf.Empty
+	(*WatchRequest)(nil),  // 6: greeter.v1.WatchRequest
+	(*WatchResponse)(nil), // 7: greeter.v1.WatchResponse
+	(*emptypb.Empty)(nil), // 8: google.protobuf.Empty
 }
 var file_greeter_v1_greeter_proto_depIdxs = []int32{
 	1, // 0: greeter.v1.Greeter.Greet:input_type -> greeter.v1.GreetRequest
 	3, // 1: greeter.v1.Greeter.Tally:input_type -> greeter.v1.TallyRequest
-	5, // 2: greeter.v1.Greeter.Wave:input_type -> greeter.v1.WaveRequest
-	2, // 3: greeter.v1.Greeter.Greet:output_type -> greeter.v1.GreetResponse
-	4, // 4: greeter.v1.Greeter.Tally:output_type -> greeter.v1.TallyResponse
-	6, // 5: greeter.v1.Greeter.Wave:output_type -> google.protobuf.Empty
-	3, // [3:6] is the sub-list for method output_type
-	0, // [0:3] is the sub-list for method input_type
+	6, // 2: greeter.v1.Greeter.Watch:input_type -> greeter.v1.WatchRequest
+	5, // 3: greeter.v1.Greeter.Wave:input_type -> greeter.v1.WaveRequest
+	2, // 4: greeter.v1.Greeter.Greet:output_type -> greeter.v1.GreetResponse
+	4, // 5: greeter.v1.Greeter.Tally:output_type -> greeter.v1.TallyResponse
+	7, // 6: greeter.v1.Greeter.Watch:output_type -> greeter.v1.WatchResponse
+	8, // 7: greeter.v1.Greeter.Wave:output_type -> google.protobuf.Empty
+	4, // [4:8] is the sub-list for method output_type
+	0, // [0:4] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -411,7 +509,7 @@ func file_greeter_v1_greeter_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_greeter_v1_greeter_proto_rawDesc), len(file_greeter_v1_greeter_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -9,6 +9,7 @@ import (
 
 	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
 	cajun "github.com/cajun-go/cajun/runtime"
+	"iter"
 )
 
 // Code and runtime have to fit: where this does not compile, update the module
@@ -42,6 +43,17 @@ type Greeter interface {
 	// nothing, so calling it again does no harm.
 	Tally(context.Context, *greeterv1.TallyRequest) (*greeterv1.TallyResponse, error)
 
+	// Watch tells of every greeting from now on, once it is stored.
+	//
+	// Delivery: at most once. A nil error means that the handler ran, once, and
+	// the stream is open: its events come in order, none left out, until it ends
+	// or the context does. It ends with an error of the code unavailable when the
+	// actor moves or leaves memory: open it again. Range over the events once. The
+	// method changes nothing, so calling it again does no harm. The handler runs
+	// as one call, and the events that it returns are taken outside of it, while
+	// the actor handles others; [cajun.Topic] makes events for that.
+	Watch(context.Context, *greeterv1.WatchRequest) (iter.Seq2[*greeterv1.WatchResponse, error], error)
+
 	// Wave is a greeting that nobody waits for and nothing remembers.
 	//
 	// Delivery: one-way; the node decides how surely (see [cajun.WithDelivery]),
@@ -63,6 +75,7 @@ func HostGreeter[A Greeter](spawn func(*cajun.Self, *greeterv1.GreeterState) (A,
 	return cajun.HostWithState(greeterKind, spawn,
 		cajun.Handle(greeter_Greet, A.Greet),
 		cajun.Handle(greeter_Tally, A.Tally),
+		cajun.HandleStream(greeter_Watch, A.Watch),
 		cajun.HandleOneWay(greeter_Wave, A.Wave),
 	)
 }
@@ -97,6 +110,13 @@ func (p GreeterPid) Tally(ctx context.Context, req *greeterv1.TallyRequest) (*gr
 	return greeter_Tally.Call(ctx, p.Pid, req)
 }
 
+// Watch calls the actor's Watch, at most once, and returns its events. After
+// an error it has run once or not at all. It changes nothing. See
+// [Greeter.Watch].
+func (p GreeterPid) Watch(ctx context.Context, req *greeterv1.WatchRequest) (iter.Seq2[*greeterv1.WatchResponse, error], error) {
+	return greeter_Watch.Open(ctx, p.Pid, req)
+}
+
 // Wave calls the actor's Wave without waiting for it. After an error it may
 // run all the same. See [Greeter.Wave].
 func (p GreeterPid) Wave(ctx context.Context, req *greeterv1.WaveRequest) error {
@@ -116,6 +136,10 @@ func (UnimplementedGreeter) Tally(context.Context, *greeterv1.TallyRequest) (*gr
 	return nil, cajun.Unimplemented(GreeterKind, "Tally")
 }
 
+func (UnimplementedGreeter) Watch(context.Context, *greeterv1.WatchRequest) (iter.Seq2[*greeterv1.WatchResponse, error], error) {
+	return nil, cajun.Unimplemented(GreeterKind, "Watch")
+}
+
 func (UnimplementedGreeter) Wave(context.Context, *greeterv1.WaveRequest) error {
 	return cajun.Unimplemented(GreeterKind, "Wave")
 }
@@ -128,5 +152,6 @@ var (
 	}
 	greeter_Greet = cajun.NewMethod[*greeterv1.GreetRequest, *greeterv1.GreetResponse](greeterKind, "Greet", cajun.MethodOptions{})
 	greeter_Tally = cajun.NewMethod[*greeterv1.TallyRequest, *greeterv1.TallyResponse](greeterKind, "Tally", cajun.MethodOptions{NoSideEffects: true})
+	greeter_Watch = cajun.NewStream[*greeterv1.WatchRequest, *greeterv1.WatchResponse](greeterKind, "Watch", cajun.MethodOptions{NoSideEffects: true})
 	greeter_Wave  = cajun.NewOneWay[*greeterv1.WaveRequest](greeterKind, "Wave", cajun.MethodOptions{})
 )
