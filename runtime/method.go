@@ -280,7 +280,8 @@ func (h *hostedKind) check(hasState bool) error {
 }
 
 // checkHook refuses a method that has a hook's name but not its signature and
-// would silently never be called.
+// would silently never be called. One that takes a message is of the actor's
+// service, which may call its methods as it likes: such an actor has no such hook.
 func checkHook(kind string, actor reflect.Type, name string, hook reflect.Type) error {
 	if actor.Kind() == reflect.Interface || actor.Implements(hook) {
 		return nil
@@ -289,7 +290,7 @@ func checkHook(kind string, actor reflect.Type, name string, hook reflect.Type) 
 	if !found && actor.Kind() != reflect.Pointer {
 		m, found = reflect.PointerTo(actor).MethodByName(name)
 	}
-	if !found {
+	if !found || m.Type.NumIn() > 2 && m.Type.In(2).Implements(reflect.TypeFor[proto.Message]()) {
 		return nil
 	}
 	return fmt.Errorf("cajun: the actor type %v of %s has a method %s that will not be called, as its type is %v: it must be func(context.Context) error with the receiver that the actor is made with", actor, kind, name, m.Type)

@@ -39,6 +39,28 @@ type pointerHook struct{ *echo }
 
 func (*pointerHook) OnActivate(context.Context) error { return nil }
 
+// hookOfTheService has a method of a hook's name because its service says so.
+type hookOfTheService struct{}
+
+func (hookOfTheService) OnActivate(context.Context, *probev1.EchoRequest) (*probev1.EchoReply, error) {
+	return &probev1.EchoReply{Text: "called"}, nil
+}
+
+func TestServiceMayHaveMethodsOfTheHooksNames(t *testing.T) {
+	t.Parallel()
+	kind := &cajun.Kind{Name: "probe.v1.Hooked", Shards: 1}
+	m := cajun.NewMethod[*probev1.EchoRequest, *probev1.EchoReply](kind, "OnActivate", cajun.MethodOptions{})
+	n, err := cajun.Start(testContext(t), stores(t), cajun.Host(kind, func(*cajun.Self) (hookOfTheService, error) { return hookOfTheService{}, nil },
+		cajun.Handle(m, hookOfTheService.OnActivate)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if r, err := m.Call(testContext(t), cajun.NewPid(n, kind, "a"), new(probev1.EchoRequest)); err != nil || r.GetText() != "called" {
+		t.Errorf("got %v, %v", r, err)
+	}
+}
+
 func TestStartRefuses(t *testing.T) {
 	t.Parallel()
 	s := newStage()

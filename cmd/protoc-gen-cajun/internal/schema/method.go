@@ -24,10 +24,6 @@ const (
 	retryMaxAttempts    = 3
 )
 
-// isHook reports whether the runtime looks for an optional method of this Go
-// name on an actor's type.
-func isHook(goName string) bool { return goName == "OnActivate" || goName == "OnPassivate" }
-
 func (r *reader) method(file *protogen.File, method *protogen.Method, a *Actor) *Method {
 	subject := string(method.Parent.Desc.Name()) + "." + string(method.Desc.Name())
 	in := where{r, file.Desc, subject, func(fields ...int32) protoreflect.SourcePath {
@@ -53,9 +49,6 @@ func (r *reader) method(file *protogen.File, method *protogen.Method, a *Actor) 
 		NoSideEffects: native.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS,
 		Immutable:     options.GetImmutable(),
 		KeyField:      r.keyField(method.Input),
-	}
-	if isHook(m.GoName) {
-		in.refuse(name(method.Location.Path), "an actor's Go type may have a method %s of its own, which the runtime calls: give the proto method another name", m.GoName)
 	}
 	refuseStreaming(in, method, m, options)
 	refuseContradictions(in, method, m, a, options)
