@@ -125,7 +125,6 @@ func (g *gateway) Close() error {
 		defer cancel()
 		g.handler.close() // streams end at once
 		if err := g.server.Shutdown(ctx); err != nil {
-			g.abort()
 			_ = g.server.Close()
 		}
 		g.abort()

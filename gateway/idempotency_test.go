@@ -202,6 +202,9 @@ func TestInterceptorsAndForwardedHeaders(t *testing.T) {
 				case "panic":
 					panic("as the test wants it")
 				}
+				if info.RequestHeader().Get("X-Do") == "nobody" {
+					return next(ctx, spec, stream)
+				}
 				ctx = cajun.SetHeader(ctx, "own", "of the interceptor")
 				return next(context.WithValue(ctx, who{}, "ann"), spec, stream)
 			}
@@ -216,6 +219,9 @@ func TestInterceptorsAndForwardedHeaders(t *testing.T) {
 		a := o.curl(base, "/actors/i/desk.v1.Desk/Try", `{}`, "X-Color", "red", "X-Color", "blue", "X-Other", "x", "Cookie", "c", gateway.PrincipalHeader, "eve")
 		if got := a.field("headers"); got != "map[cajun-principal:ann own:of the interceptor x-color:red, blue]" {
 			t.Errorf("the handler saw %s", got)
+		}
+		if got := o.curl(base, "/actors/i/desk.v1.Desk/Try", `{}`, "X-Do", "nobody", gateway.PrincipalHeader, "eve").field("headers"); got != "" && got != "map[]" {
+			t.Errorf("without a principal the handler saw %s", got)
 		}
 		o.curl(base, "/actors/i/desk.v1.Desk/Try", `{}`, "X-Do", "refuse").want(t, 401, "unauthenticated")
 		o.curl(base, "/actors/i/desk.v1.Desk/Try", `{}`, "X-Do", "panic").want(t, 500, "internal", "the gateway failed")

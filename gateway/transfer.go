@@ -16,7 +16,6 @@ import (
 type transfer struct {
 	http.ResponseWriter
 	controller *http.ResponseController
-	request    *http.Request
 	body       io.ReadCloser
 	limit      time.Duration
 	timer      *time.Timer // of the body, nil when there is none
@@ -29,11 +28,7 @@ type transfer struct {
 
 // newTransfer begins to watch.
 func newTransfer(w http.ResponseWriter, r *http.Request, limit time.Duration) *transfer {
-	t := &transfer{ResponseWriter: w, controller: http.NewResponseController(w), request: r, body: r.Body, limit: limit}
-	if r.ProtoMajor < 2 {
-		// It may be left from the request before on the same connection.
-		_ = t.controller.SetWriteDeadline(time.Time{})
-	}
+	t := &transfer{ResponseWriter: w, controller: http.NewResponseController(w), body: r.Body, limit: limit}
 	if r.Body == nil || r.Body == http.NoBody {
 		t.read = true
 		return t
@@ -123,7 +118,8 @@ func (t *transfer) hurry() (done func()) {
 
 // end is called when the request was served. What the server still does for it
 // is bounded, too: it reads a part of what is left of the body, and writes what
-// it has kept back of the response.
+// it has kept back of the response. Deadlines end with the request: the server
+// takes them back before the next one on the same connection.
 func (t *transfer) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -62,6 +62,8 @@ func TestDamagedSchemasAreRefused(t *testing.T) {
 func FuzzKeyIn(f *testing.F) {
 	f.Add([]byte("\x0a\x01a"))
 	f.Add([]byte("\x08\x07"))
+	f.Add([]byte("\x08\x00")) // the default, written down
+	f.Add([]byte("\x0a\x00"))
 	f.Add([]byte("\x0a\x01a\x0a\x01b\x0b"))
 	fields := []protoreflect.FieldDescriptor{
 		(*probev1.KeyRequest)(nil).ProtoReflect().Descriptor().Fields().ByNumber(1),
