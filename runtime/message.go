@@ -128,7 +128,7 @@ func (c *call) withdraw() bool { return c.state.CompareAndSwap(callQueued, callW
 func (c *call) isWithdrawn() bool { return c.state.Load() == callWithdrawn }
 
 func (c *call) answer(n *Node, r result) {
-	open := c.turn.settleFeed(r.fail)
+	open := c.method.spec.streams && c.turn.settleFeed(r.fail)
 	switch {
 	case open && c.remote.peer != nil: // the first part of the stream is the answer
 	case c.inline:
