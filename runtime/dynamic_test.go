@@ -2,7 +2,9 @@ package cajun_test
 
 import (
 	"context"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -12,9 +14,13 @@ import (
 
 	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/link/memlink"
+	"github.com/cajun-go/cajun/metadata"
+	"github.com/cajun-go/cajun/metadata/memmeta"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
+	"github.com/cajun-go/cajun/state/memstate"
 )
 
 // doors runs a test with calls by descriptor through a node that hosts the kinds
@@ -187,9 +193,13 @@ func TestKindsAreKnownAsLongAsANodeHostsThem(t *testing.T) {
 		t.Error("the kind was read again although nothing has changed")
 	}
 	w.Add()
-	if newer, _ := client.Kind(testContext(t), probev1cajun.EchoKind); newer == first || newer == nil {
-		t.Error("the schema of the newest node was not read")
-	}
+	eventually(t, "the schema of the newest node is read", func() bool {
+		newer, err := client.Kind(testContext(t), probev1cajun.EchoKind)
+		if err != nil {
+			t.Fatalf("while it is read the kind is not known: %v", err)
+		}
+		return newer != first
+	})
 	_, err = client.Kind(testContext(t), "no.such.Kind")
 	if connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("an unknown kind: %v", err)
@@ -281,4 +291,55 @@ func TestInterceptorsSeeForeignMessages(t *testing.T) {
 	if got := <-saw; got != "probe.v1.EchoRequest" {
 		t.Errorf("the interceptor saw a %s", got)
 	}
+}
+
+// schemaless is a store in which no schemas can be read.
+type schemaless struct {
+	metadata.Store
+	on atomic.Bool
+}
+
+func (b *schemaless) Get(ctx context.Context, key string) (metadata.Entry, bool, error) {
+	if b.on.Load() && strings.Contains(key, "/schemas/") {
+		return metadata.Entry{}, false, errRehearsed
+	}
+	return b.Store.Get(ctx, key)
+}
+
+// Calls go on when the store cannot be read just when members come and go.
+func TestKindsStayKnownWhileTheStoreIsAway(t *testing.T) {
+	store, network, hosts := memmeta.New(), memlink.NewNetwork(), newStage().options()
+	defer store.Close()
+	start := func(s metadata.Store, opts ...cajun.Option) *cajun.Node {
+		n, err := cajun.Start(testContext(t), append(opts, cajun.WithMetadata(s), cajun.WithState(memstate.New()), cajun.WithTransport(network.Transport()), cajun.WithLogger(slog.New(slog.DiscardHandler)))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { n.Close() })
+		return n
+	}
+	first := start(store, hosts)
+	eyes := &schemaless{Store: store}
+	client := start(eyes, cajun.WithClientOnly())
+	known, err := client.Kind(testContext(t), probev1cajun.EchoKind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eyes.on.Store(true)
+	start(store, hosts)
+	first.Close()
+	eventually(t, "only the second node is there", func() bool {
+		live := client.Cluster().Members
+		return len(live) == 2 && live[0].Session != first.ID() && live[1].Session != first.ID()
+	})
+	for range 3 {
+		if kind, err := client.Kind(testContext(t), probev1cajun.EchoKind); kind != known {
+			t.Fatalf("the kind is forgotten: %v", err)
+		}
+	}
+	eyes.on.Store(false)
+	eventually(t, "the second node's schema is read", func() bool {
+		kind, err := client.Kind(testContext(t), probev1cajun.EchoKind)
+		return err == nil && kind != known
+	})
 }

@@ -47,9 +47,10 @@ func (k *knownKind) fresh(generation uint64) bool {
 // Kind returns the kind that a full name or an alias addresses, as the newest
 // live node that hosts it describes it; a kind that this node hosts is as its
 // own generated code has it. The same value is returned as long as nothing
-// changes. A name that no node has ever hosted is NotFound, and a kind that no
-// live node hosts, or whose schema cannot be read now, is Unavailable. ctx bounds
-// the reading.
+// changes; for a moment after a change, and while the store cannot be read, it is
+// the one before. A name that no node has ever hosted is NotFound, and a kind
+// that no live node hosts, or whose schema cannot be read now, is Unavailable.
+// ctx bounds the reading.
 func (n *Node) Kind(ctx context.Context, name string) (*DynamicKind, error) {
 	info, ok := n.table.Kind(name)
 	if !ok {
@@ -68,7 +69,14 @@ func (n *Node) Kind(ctx context.Context, name string) (*DynamicKind, error) {
 			return nil, fail.err()
 		}
 		loading := n.kinds.load(n, k, name, info.Identity, members)
+		var known *DynamicKind
+		if k != nil {
+			known = k.kind
+		}
 		n.kinds.mu.Unlock()
+		if known != nil && hosted(info.Identity, members) {
+			return known, nil // calls do not wait for the store whenever a member comes or goes
+		}
 		select {
 		case <-loading:
 		case <-ctx.Done():
@@ -110,10 +118,15 @@ func (s *kinds) load(n *Node, k *knownKind, name, identity string, members *memb
 // prune drops what no live node hosts any more. s.mu is held.
 func (s *kinds) prune(members *member.Snapshot) {
 	for name, k := range s.known {
-		if k.loading == nil && !slices.ContainsFunc(members.Live(), func(m member.Member) bool { return m.Hosts(k.identity) }) {
+		if k.loading == nil && !hosted(k.identity, members) {
 			delete(s.known, name)
 		}
 	}
+}
+
+// hosted reports whether a live member hosts a kind.
+func hosted(identity string, members *member.Snapshot) bool {
+	return slices.ContainsFunc(members.Live(), func(m member.Member) bool { return m.Hosts(identity) })
 }
 
 // lookUp finds out what a kind looks like now.
@@ -142,6 +155,9 @@ func (n *Node) lookUp(k knownKind, name string, members *member.Snapshot) knownK
 		}
 		// It may be a moment late, or of an older version; others may know.
 		k.again, trouble = time.Now().Add(schemaPause), fail
+	}
+	if trouble != nil && k.kind != nil {
+		return k // what was known last is better than nothing
 	}
 	k.kind, k.session = nil, ""
 	if k.fail = trouble; trouble == nil {

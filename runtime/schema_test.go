@@ -3,13 +3,21 @@ package cajun
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	cajunv1 "github.com/cajun-go/cajun/gen/cajun/v1"
+	"github.com/cajun-go/cajun/link/memlink"
+	"github.com/cajun-go/cajun/metadata/memmeta"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 )
 
@@ -84,4 +92,58 @@ func FuzzKeyIn(f *testing.F) {
 			}
 		}
 	})
+}
+
+// large is a file whose schema no compression makes small enough.
+func large(t *testing.T) protoreflect.FileDescriptor {
+	t.Helper()
+	file := protodesc.ToFileDescriptorProto(probev1.File_probe_v1_probe_proto)
+	file.Name = proto.String("large.proto")
+	file.Package = proto.String("large")
+	for _, m := range file.MessageType {
+		for _, f := range m.Field {
+			if f.TypeName != nil {
+				f.TypeName = proto.String(strings.Replace(f.GetTypeName(), ".probe.v1.", ".large.", 1))
+			}
+		}
+	}
+	for _, s := range file.Service {
+		for _, m := range s.Method {
+			m.InputType = proto.String(strings.Replace(m.GetInputType(), ".probe.v1.", ".large.", 1))
+			m.OutputType = proto.String(strings.Replace(m.GetOutputType(), ".probe.v1.", ".large.", 1))
+		}
+	}
+	for range 80_000 {
+		file.MessageType = append(file.MessageType, &descriptorpb.DescriptorProto{Name: proto.String("M" + rand.Text())})
+	}
+	made, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// A schema that the store would not take keeps no node from starting, and is
+// warned of.
+func TestLargeSchemasAreNotPublished(t *testing.T) {
+	file := large(t)
+	kind := &Kind{Name: "large.Echo", Schema: &file}
+	var log bytes.Buffer
+	store := memmeta.New()
+	defer store.Close()
+	node, err := Start(t.Context(), WithMetadata(store), WithTransport(memlink.NewNetwork().Transport()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+		Host(kind, func(*Self) (int, error) { return 0, nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	if _, found, err := store.Get(t.Context(), node.space.Schema(node.ID(), "large.Echo")); found || err != nil {
+		t.Errorf("a schema over the limit was written: %v, %v", found, err)
+	}
+	if text := log.String(); !strings.Contains(text, "too large to be published") || !strings.Contains(text, "large.Echo") {
+		t.Errorf("nobody is warned: %s", text)
+	}
+	if _, err := node.Kind(t.Context(), "large.Echo"); err != nil {
+		t.Errorf("the node itself does not know the kind: %v", err)
+	}
 }
