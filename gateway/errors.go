@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
@@ -70,6 +71,9 @@ func outward(err error) *connect.Error {
 	return withOutcome(out, status.GetOutcome()).WithCause(err)
 }
 
+// heldCalls begins what the runtime says when too many calls wait.
+const heldCalls = "too many calls wait for owners of their actors"
+
 // insideText is what is told instead of the runtime's own text.
 func insideText(code connect.Code, message string) string {
 	switch code {
@@ -79,6 +83,10 @@ func insideText(code connect.Code, message string) string {
 		return "the deadline passed before the actor had answered"
 	case connect.CodeCanceled:
 		return "the call was cancelled before the actor had answered"
+	case connect.CodeResourceExhausted:
+		if strings.HasPrefix(message, heldCalls) {
+			return heldCalls // and not what they wait for
+		}
 	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:
 		return "the actor failed"
 	}

@@ -127,7 +127,16 @@ func TestErrorsKeepTheInsideInside(t *testing.T) {
 	o.on("fail", func(context.Context) error { return errors.New("the password is hunter2") })
 	o.on("panic", func(context.Context) error { panic("the password is hunter2") })
 	o.on("say", func(context.Context) error { return connect.NewError(connect.CodeUnavailable, "closed on Sundays") })
+	o.on("nested", func(ctx context.Context) error {
+		_, err := deskv1cajun.NewDeskPid(o.Node(0), "").Look(ctx, &deskv1.LookRequest{})
+		return err
+	})
 	o.doors(t, func(t *testing.T, base string) {
+		// What the runtime tells a handler is not for the handler's callers.
+		nested := o.curl(base, "/actors/nested/desk.v1.Desk/Try", `{"script":"nested"}`)
+		if nested.want(t, 400, "invalid_argument", "the actor failed"); strings.Contains(nested.Message, "empty") {
+			t.Errorf("%s", nested.body)
+		}
 		for script, c := range map[string]struct {
 			status               int
 			code, outcome, words string

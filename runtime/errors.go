@@ -127,7 +127,7 @@ func (f *failure) err() error {
 func answer(err error) *failure {
 	f := &failure{code: connect.CodeUnknown, message: err.Error(), outcome: guarantee.Answered, internalText: true, cause: err}
 	if e := new(connect.Error); errors.As(err, &e) {
-		f.code, f.message, f.internalText = e.Code(), e.Message(), statusOf(e).GetInternalText()
+		f.code, f.message, f.internalText = e.Code(), e.Message(), isInternalText(statusOf(e))
 		for _, d := range e.Details() {
 			if d.Type != statusType {
 				f.details = append(f.details, d)
@@ -139,6 +139,13 @@ func answer(err error) *failure {
 		f.code = connect.CodeCanceled
 	}
 	return f
+}
+
+// isInternalText reports whether the text of an error with this status was not
+// written for callers outside the cluster: it is that of an ordinary Go error, or
+// of the runtime about a call that a handler has made.
+func isInternalText(s *cajunv1.CallStatus) bool {
+	return s.GetInternalText() || s.GetOutcome() != cajunv1.Outcome_OUTCOME_UNSPECIFIED && s.GetOutcome() != cajunv1.Outcome_OUTCOME_ANSWERED
 }
 
 // interrupted is the failure of a call whose caller stopped waiting.
