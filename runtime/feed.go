@@ -49,8 +49,10 @@ type feed struct {
 
 // outlet is the way of a stream to its reader.
 type outlet interface {
-	// open tells the reader that there will be events.
+	// open makes the stream one that can be read, and begin tells the reader so. The
+	// turn opens it; from then on it is the feed's own.
 	open()
+	begin()
 	// put hands over an event of so many bytes once the reader has room for it. A
 	// failure, or the end of ctx, ends the stream.
 	put(ctx context.Context, event proto.Message, size int) *failure
@@ -134,6 +136,7 @@ func (f *feed) settle(fail *failure) bool {
 	f.outlet.open()
 	if !f.activation.shard.node.workers.stream(f.run) {
 		f.cancel(ErrClosed)
+		f.outlet.begin()
 		f.outlet.end(f.over())
 		f.release()
 	}
@@ -149,6 +152,7 @@ func (f *feed) run() {
 		f.outlet.end(fail)
 		f.release()
 	}()
+	f.outlet.begin()
 	fail = f.pump()
 }
 

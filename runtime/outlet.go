@@ -20,8 +20,8 @@ const (
 	firstProbe = 500 * time.Millisecond
 	lastProbe  = 2 * time.Second
 	idleProbe  = 5 * time.Second
-	// endTimeout bounds the sending of a stream's end.
-	endTimeout = time.Second
+	// soon bounds the sending of a stream's opening and of its end.
+	soon = time.Second
 )
 
 // remoteOutlet is the way of a stream to a reader on another node. The link may lose
@@ -54,7 +54,8 @@ func newRemoteOutlet(n *Node, to remoteCaller, f *feed) *remoteOutlet {
 }
 
 // open implements outlet. From here on the reader's cancel ends the stream and not
-// the turn.
+// the turn. It is the turn that opens the stream, so nothing is sent here: the link
+// may not take it at once.
 func (o *remoteOutlet) open() {
 	p := o.to.peer
 	p.mu.Lock()
@@ -67,9 +68,21 @@ func (o *remoteOutlet) open() {
 	o.mu.Lock()
 	o.heard = time.Now()
 	o.timer = time.AfterFunc(o.pause, o.tick)
-	frame := o.add(&link.Response{}, 0)
+	o.add(&link.Response{}, 0)
 	o.mu.Unlock()
-	o.send(o.feed.life, frame)
+}
+
+// begin implements outlet.
+func (o *remoteOutlet) begin() {
+	o.mu.Lock()
+	var opening *link.Response
+	if len(o.kept) > 0 {
+		opening = o.kept[0]
+	}
+	o.mu.Unlock()
+	if opening != nil {
+		o.sendSoon(opening)
+	}
 }
 
 // add makes a response the next part, of so many bytes. o.mu is held.
@@ -125,7 +138,13 @@ func (o *remoteOutlet) end(f *failure) {
 	o.add(frame, 0)
 	o.timer.Reset(o.pause)
 	o.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.n.ctx), endTimeout)
+	o.sendSoon(frame)
+}
+
+// sendSoon sends what the reader is to know even if the stream or the node has ended
+// meanwhile, unless that takes too long.
+func (o *remoteOutlet) sendSoon(frame *link.Response) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.n.ctx), soon)
 	defer cancel()
 	o.send(ctx, frame)
 }

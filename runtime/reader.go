@@ -225,6 +225,8 @@ func (l localOutlet) open() {
 	l.r.watch()
 }
 
+func (l localOutlet) begin() {} // its node has told it
+
 func (l localOutlet) put(ctx context.Context, message proto.Message, size int) *failure {
 	switch {
 	case l.convert:
