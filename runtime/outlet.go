@@ -57,6 +57,11 @@ func newRemoteOutlet(n *Node, to remoteCaller, f *feed) *remoteOutlet {
 // the turn. It is the turn that opens the stream, so nothing is sent here: the link
 // may not take it at once.
 func (o *remoteOutlet) open() {
+	o.mu.Lock()
+	o.heard = time.Now()
+	o.timer = time.AfterFunc(o.pause, o.tick)
+	o.add(&link.Response{}, 0)
+	o.mu.Unlock()
 	p := o.to.peer
 	p.mu.Lock()
 	delete(p.running, o.to.id)
@@ -65,11 +70,6 @@ func (o *remoteOutlet) open() {
 	}
 	p.feeding[o.to.id] = o
 	p.mu.Unlock()
-	o.mu.Lock()
-	o.heard = time.Now()
-	o.timer = time.AfterFunc(o.pause, o.tick)
-	o.add(&link.Response{}, 0)
-	o.mu.Unlock()
 }
 
 // begin implements outlet.
