@@ -197,6 +197,10 @@ func (n *Node) dispatch(ctx context.Context, o *outgoing, req proto.Message) (pr
 		o.reader = newReader(o.reading, n, o.spec)
 	}
 	reply, fail := n.carry(ctx, o, req)
+	if fail == nil && o.spec.streams && !o.reader.isOpen() {
+		fail = refuse(connect.CodeUnimplemented, "the actor's node gave one reply to %s instead of a stream: it runs another version of the service", o.spec.path())
+		fail.outcome = guarantee.MaybeExecuted
+	}
 	o.unsettled = fail != nil && o.effects != nil && !o.settles(fail)
 	return reply, fail
 }
@@ -234,6 +238,10 @@ func (n *Node) intercept(ctx context.Context, o *outgoing, req proto.Message) (p
 		return nil, err
 	case o.spec.replies() && (reply == nil || reply.ProtoReflect().Type() != o.spec.reply()):
 		f := refuse(connect.CodeInternal, "an outbound interceptor returned no reply of %s: return what next returned, or an error", o.spec.path())
+		f.outcome = guarantee.MaybeExecuted
+		return nil, f.err()
+	case o.spec.streams && (o.reader == nil || !o.reader.isOpen()):
+		f := refuse(connect.CodeInternal, "an outbound interceptor returned no error, although there is no stream of %s: return what next returned, or an error", o.spec.path())
 		f.outcome = guarantee.MaybeExecuted
 		return nil, f.err()
 	}

@@ -37,7 +37,8 @@ type reader struct {
 	// what the caller has taken of it; early is what has overtaken something.
 	received, consumed uint64
 	early              map[uint64]event
-	begun, closed      bool
+	// open says that the actor's node has opened the stream.
+	open, begun, closed bool
 	// failed is why nothing comes any more although no end has arrived.
 	failed *failure
 	// leave tells the other end that nobody reads any more, and unwatch that ctx
@@ -72,6 +73,13 @@ func (r *reader) attach(leave func()) {
 	if closed {
 		leave()
 	}
+}
+
+// isOpen reports whether the stream was opened.
+func (r *reader) isOpen() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.open
 }
 
 // watch closes an open reader when its caller's context ends.
@@ -220,7 +228,7 @@ type localOutlet struct {
 
 func (l localOutlet) open() {
 	l.r.mu.Lock()
-	l.r.received, l.r.consumed = 1, 1
+	l.r.open, l.r.received, l.r.consumed = true, 1, 1
 	l.r.mu.Unlock()
 	l.r.watch()
 }
@@ -289,7 +297,7 @@ type line struct {
 func (r *reader) connect(p *peer, id uint64) {
 	l := &line{r: r, peer: p, id: id, to: r.n.linkPeer(p.session), heard: time.Now()}
 	r.mu.Lock()
-	r.line, r.consumed = l, 1
+	r.line, r.open, r.consumed = l, true, 1
 	l.silence = time.AfterFunc(streamSilence, l.listen)
 	r.mu.Unlock()
 	if p.reading == nil {

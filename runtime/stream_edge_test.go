@@ -7,7 +7,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/internal/bubble"
+	"github.com/cajun-go/cajun/link"
+	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
 )
@@ -42,4 +48,69 @@ func TestOpeningDoesNotHoldTheActorUp(t *testing.T) {
 		cancel()
 		<-opening
 	})
+}
+
+// TestReplyInPlaceOfAStream comes from a node whose generation of the service has one
+// reply, and whose framework knows nothing of streams.
+func TestReplyInPlaceOfAStream(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		tap := newTap()
+		w := newWorld(t, 2, cajun.WithTransport(tap))
+		ctx := testContext(t)
+		p := w.counterOn(0, 1, "older")
+		owner := w.Node(1).ID()
+		tap.watch(func(from string, f link.Frame) bool {
+			if f.Request == nil || f.Request.Method != "Watch" {
+				return true
+			}
+			f.Settle()
+			id := f.Request.ID
+			go tap.inject(from, owner, link.Frame{Response: &link.Response{ID: id}})
+			return false
+		})
+		_, err := p.Watch(ctx, &probev1.GetRequest{})
+		wantOutcome(t, err, guarantee.MaybeExecuted, "one reply", "version")
+	})
+}
+
+// TestInterceptorsInPlaceOfAStream answer without opening one.
+func TestInterceptorsInPlaceOfAStream(t *testing.T) {
+	t.Parallel()
+	on := func(does func(ctx context.Context, c cajun.Call, req proto.Message, next cajun.Invoker) (proto.Message, error)) cajun.Interceptor {
+		return func(next cajun.Invoker) cajun.Invoker {
+			return func(ctx context.Context, c cajun.Call, req proto.Message) (proto.Message, error) {
+				if c.Method != "Watch" {
+					return next(ctx, c, req)
+				}
+				return does(ctx, c, req, next)
+			}
+		}
+	}
+	absent := on(func(context.Context, cajun.Call, proto.Message, cajun.Invoker) (proto.Message, error) {
+		return new(probev1.AddReply), nil
+	})
+	swallow := on(func(ctx context.Context, c cajun.Call, req proto.Message, next cajun.Invoker) (proto.Message, error) {
+		_, _ = next(ctx, c, req)
+		return nil, nil
+	})
+	for name, opts := range map[string][]cajun.Option{
+		"outbound absent":    {cajun.WithOutbound(absent)},
+		"outbound swallowed": {cajun.WithOutbound(swallow)},
+		"inbound absent":     {cajun.WithInbound(absent)},
+		"inbound swallowed":  {cajun.WithInbound(swallow)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+				ctx := testContext(t)
+				p := w.counterOn(0, owner, "answered")
+				w.on("fail", func(context.Context, *cajun.Self) error { return connect.NewError(connect.CodeAborted, "no") })
+				_, err := p.Watch(ctx, &probev1.GetRequest{Script: "fail"})
+				if connect.CodeOf(err) != connect.CodeInternal {
+					t.Fatalf("got %v", err)
+				}
+				wantOutcome(t, err, cajun.OutcomeOf(err), "interceptor", "stream")
+			}, opts...)
+		})
+	}
 }

@@ -255,9 +255,9 @@ func (a *activation) handle(c *call) (reply proto.Message, fail *failure) {
 		}
 	}()
 	ctx := context.Context(&c.turn)
+	var f *feed
 	if c.method.spec.streams {
-		f, fail := a.newFeed(c)
-		if fail != nil {
+		if f, fail = a.newFeed(c); fail != nil {
 			return nil, fail
 		}
 		ctx = streamContext{f}
@@ -270,6 +270,11 @@ func (a *activation) handle(c *call) (reply proto.Message, fail *failure) {
 	}
 	if err == nil {
 		if fail := c.method.checkReply(reply, a.shard.node.config.maxMessage); fail != nil {
+			return nil, fail
+		}
+		if f != nil && f.events == nil {
+			fail := refuse(connect.CodeInternal, "an inbound interceptor returned no error, although there is no stream of %s: return what next returned, or an error", c.method.spec.path())
+			fail.outcome = guarantee.NotCommitted
 			return nil, fail
 		}
 		return reply, nil
