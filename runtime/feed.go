@@ -266,6 +266,34 @@ func (s streamContext) Value(key any) any {
 	return s.life.Value(key)
 }
 
+// outlast returns the context of a stream's handler, whose inbound interceptors have
+// passed on ctx. What that holds is there for as long as the stream is; its end, which
+// may come with the interceptors' own, counts until the handler has returned.
+func (f *feed) outlast(ctx context.Context) (handler context.Context, done func()) {
+	if _, same := ctx.(streamContext); same {
+		return ctx, func() {}
+	}
+	stop := context.AfterFunc(ctx, func() { f.cancel(causeOf(ctx)) })
+	return lastingContext{streamContext{f}, ctx}, func() { stop() }
+}
+
+// lastingContext is a stream's context with the values of another one.
+type lastingContext struct {
+	streamContext
+	values context.Context
+}
+
+// Value implements context.Context.
+func (l lastingContext) Value(key any) any {
+	if v := l.streamContext.Value(key); v != nil {
+		return v
+	}
+	if _, turn := key.(turnKey); turn {
+		return nil // it is over
+	}
+	return l.values.Value(key)
+}
+
 // endFeeds ends the streams of an actor.
 func (a *activation) endFeeds(cause error) {
 	a.mu.Lock()

@@ -50,6 +50,8 @@ func HandleStream[A any, Req, Event proto.Message](m *Stream[Req, Event], fn fun
 		if !ok {
 			return nil, connect.Errorf(connect.CodeInternal, "an inbound interceptor has replaced the context of %s: derive the one that is passed on from the one that was given", m.spec.path())
 		}
+		ctx, done := f.outlast(ctx)
+		defer done()
 		events, err := fn(actor.(A), ctx, req.(Req))
 		if err != nil {
 			return nil, err

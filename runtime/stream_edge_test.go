@@ -114,3 +114,34 @@ func TestInterceptorsInPlaceOfAStream(t *testing.T) {
 		})
 	}
 }
+
+// TestInterceptorThatBoundsTurns ends its own context with the turn.
+func TestInterceptorThatBoundsTurns(t *testing.T) {
+	bound := cajun.WithInbound(func(next cajun.Invoker) cajun.Invoker {
+		return func(ctx context.Context, c cajun.Call, req proto.Message) (proto.Message, error) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			return next(ctx, c, req)
+		}
+	})
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		ctx := testContext(t)
+		p := w.counterOn(0, owner, "bounded")
+		s := watch(ctx, t, p, "")
+		s.want(0)
+		time.Sleep(time.Minute)
+		if _, err := p.Add(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
+			t.Fatal(err)
+		}
+		s.want(1)
+		w.on("wait", func(ctx context.Context, _ *cajun.Self) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		began := time.Now()
+		_, err := p.Watch(ctx, &probev1.GetRequest{Script: "wait"})
+		if took := time.Since(began); err == nil || took > 2*time.Second {
+			t.Errorf("the interceptor's time has bound nothing: %v after %v", err, took)
+		}
+	}, bound)
+}
