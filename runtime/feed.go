@@ -45,6 +45,8 @@ type feed struct {
 	stop   context.CancelFunc // of its deadline
 	// opening ends the turn when the caller's patience does.
 	opening *time.Timer
+	// isOpen says that the turn's answer has left; guarded by the activation's mutex.
+	isOpen bool
 }
 
 // outlet is the way of a stream to its reader.
@@ -133,6 +135,9 @@ func (f *feed) settle(fail *failure) bool {
 		f.release()
 		return false
 	}
+	f.activation.mu.Lock()
+	f.isOpen = true
+	f.activation.mu.Unlock()
 	f.outlet.open()
 	if !f.activation.shard.node.workers.stream(f.run) {
 		f.cancel(ErrClosed)
@@ -294,12 +299,15 @@ func (l lastingContext) Value(key any) any {
 	return l.values.Value(key)
 }
 
-// endFeeds ends the streams of an actor.
+// endFeeds ends the streams of an actor. A turn that is about to open one goes on,
+// like any other: unless the actor is gone with its memory, it may end in its own time.
 func (a *activation) endFeeds(cause error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for f := range a.feeds {
-		f.cancel(cause)
+		if f.isOpen || cause == errLeft {
+			f.cancel(cause)
+		}
 	}
 }
 

@@ -145,3 +145,41 @@ func TestInterceptorThatBoundsTurns(t *testing.T) {
 		}
 	}, bound)
 }
+
+// TestDrainLetsStreamsOpen: a turn that opens one is a turn like any other, and ends
+// in its own time.
+func TestDrainLetsStreamsOpen(t *testing.T) {
+	fakeTime(t, 3, func(t *testing.T, w *world, owner int) {
+		if owner == 0 {
+			t.Skip("the caller's own node is not drained")
+		}
+		ctx := testContext(t)
+		p := w.counterOn(0, owner, "opening")
+		entered := make(chan struct{}, 1)
+		w.on("brief", func(ctx context.Context, _ *cajun.Self) error {
+			entered <- struct{}{}
+			select {
+			case <-time.After(50 * time.Millisecond):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		opening := async(func() (iter.Seq2[*probev1.AddReply, error], error) {
+			return p.Watch(ctx, &probev1.GetRequest{Script: "brief"})
+		})
+		receive(t, "the turn", entered)
+		if err := w.Node(owner).Drain(ctx); err != nil {
+			t.Fatal(err)
+		}
+		r := receive(t, "the stream", opening)
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		last := error(nil)
+		for _, err := range r.value {
+			last = err
+		}
+		wantOutcome(t, last, guarantee.MaybeExecuted, "open it again")
+	})
+}
