@@ -2,7 +2,9 @@ package cajun_test
 
 import (
 	"context"
+	"io"
 	"iter"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,5 +183,45 @@ func TestDrainLetsStreamsOpen(t *testing.T) {
 			last = err
 		}
 		wantOutcome(t, last, guarantee.MaybeExecuted, "open it again")
+	})
+}
+
+// TestClientThatGoesOnReceiving asks a stream for more after its end.
+func TestClientThatGoesOnReceiving(t *testing.T) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		ctx := testContext(t)
+		p := w.counterOn(0, owner, "ended")
+		var yielded atomic.Int64
+		w.onWatch("one", counting(1, &yielded))
+		w.onWatch("error", func(context.Context) iter.Seq2[*probev1.AddReply, error] {
+			return func(yield func(*probev1.AddReply, error) bool) {
+				yield(nil, connect.NewError(connect.CodeOutOfRange, "enough"))
+			}
+		})
+		open := func(script string) connect.ClientStream {
+			method := probev1.File_probe_v1_probe_proto.Services().ByName("Counter").Methods().ByName("Watch")
+			client := connect.NewClient(cajun.NewTransport(w.Node(0), key(p)))
+			stream, err := client.CallServerStream(ctx, connect.Spec{Procedure: "/probe.v1.Counter/Watch", Schema: method, StreamType: connect.StreamTypeServer}, &probev1.GetRequest{Script: script})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { stream.Close() })
+			return stream
+		}
+		s := open("one")
+		if err := s.Receive(new(probev1.AddReply)); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if err := s.Receive(new(probev1.AddReply)); err != io.EOF {
+				t.Fatalf("got %v", err)
+			}
+		}
+		s = open("error")
+		for range 3 {
+			if err := s.Receive(new(probev1.AddReply)); connect.CodeOf(err) != connect.CodeOutOfRange {
+				t.Fatalf("got %v", err)
+			}
+		}
 	})
 }

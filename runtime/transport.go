@@ -246,7 +246,7 @@ type eventStream struct {
 	*unaryStream
 	opening sync.Once
 	reader  *reader
-	err     error // why there is no reader
+	err     error // why there is no reader, or how the stream has ended
 }
 
 // CloseSend implements connect.ClientStream.
@@ -286,13 +286,14 @@ func (s *eventStream) Receive(msg any) error {
 	e := s.reader.next()
 	switch {
 	case e.fail != nil:
-		s.reader.close()
-		return e.fail.err()
+		s.err = e.fail.err()
 	case e.last:
-		s.reader.close()
-		return io.EOF
+		s.err = io.EOF
+	default:
+		return copyMessage(to, e.message)
 	}
-	return copyMessage(to, e.message)
+	s.reader.close()
+	return s.err
 }
 
 // Close implements connect.ClientStream.
