@@ -114,7 +114,10 @@ func (a *activation) runIntent(intent *statev1.IntentRow) *failure {
 	defer func() {
 		if a.fallen {
 			a.abandonTurn(c)
-			a.answerRepeats(a.retire(c), result{fail: runsAgain(endedGoroutine(c))})
+			fail := runsAgain(endedGoroutine(c))
+			joined := a.retire(c)
+			c.turn.settleFeed(fail)
+			a.answerRepeats(joined, result{fail: fail})
 			a.makeCurrent(previous)
 		}
 	}()

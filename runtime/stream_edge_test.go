@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -224,4 +225,62 @@ func TestClientThatGoesOnReceiving(t *testing.T) {
 			}
 		}
 	})
+}
+
+// follower is an actor of a kind that no proto file declares, whose stream has effects
+// on others.
+type follower struct {
+	self *cajun.Self
+	does func(ctx context.Context, self *cajun.Self) error
+}
+
+func (f *follower) follow(ctx context.Context, _ *probev1.GetRequest) (iter.Seq2[*probev1.AddReply, error], error) {
+	if err := f.does(ctx, f.self); err != nil {
+		return nil, err
+	}
+	return func(func(*probev1.AddReply, error) bool) { <-ctx.Done() }, nil
+}
+
+// TestLaterRunsOfATurnThatOpens leave no stream behind, as nobody is there to read it.
+func TestLaterRunsOfATurnThatOpens(t *testing.T) {
+	kind := &cajun.Kind{Name: "probe.v1.Follower"}
+	method := cajun.NewStream[*probev1.GetRequest, *probev1.AddReply](kind, "Follow", cajun.MethodOptions{})
+	ends := map[string]func() error{
+		"goexit": func() error { runtime.Goexit(); return nil },
+		"panic":  func() error { panic("follow") },
+		"opened": func() error { return nil },
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble.Test(t, func(t *testing.T) {
+				ctx := testContext(t)
+				var runs atomic.Int32
+				w := newWorld(t, 1, cajun.Host(kind, func(self *cajun.Self) (*follower, error) {
+					return &follower{self, func(ctx context.Context, self *cajun.Self) error {
+						if _, err := probev1cajun.NewCounterPid(self, "called").AddOnce(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
+							return err
+						}
+						switch runs.Add(1) {
+						case 1:
+							runtime.Goexit()
+						case 2, 3:
+							return end()
+						}
+						return nil
+					}}, nil
+				}, cajun.HandleStream(method, (*follower).follow)))
+				if _, err := method.Open(ctx, cajun.NewPid(w.Node(0), kind, "a"), &probev1.GetRequest{}); err == nil {
+					t.Fatal("the stream was opened")
+				}
+				time.Sleep(time.Minute)
+				if runs.Load() < 2 {
+					t.Errorf("%d runs", runs.Load())
+				}
+				if n := cajun.Feeds(w.Node(0)); n != 0 {
+					t.Errorf("%d streams are left", n)
+				}
+			})
+		})
+	}
 }
