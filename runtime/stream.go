@@ -73,6 +73,9 @@ func HandleStream[A any, Req, Event proto.Message](m *Stream[Req, Event], fn fun
 // openStream calls a method that streams. Everything that generated code opens
 // comes through here.
 func openStream(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (*reader, error) {
+	if capture, ok := ctx.Value(captureKey{}).(*capture); ok {
+		return nil, capture.take(p, spec, req)
+	}
 	n, fail := p.door()
 	if fail != nil {
 		return nil, fail.err()

@@ -284,3 +284,19 @@ func TestLaterRunsOfATurnThatOpens(t *testing.T) {
 		})
 	}
 }
+
+// TestScheduleOpensNoStream: it looks which method it is given, and calls none.
+func TestScheduleOpensNoStream(t *testing.T) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		ctx := testContext(t)
+		p := w.counterOn(0, owner, "scheduled")
+		err := cajun.Schedule(ctx, func(ctx context.Context, req *probev1.GetRequest) error {
+			_, err := p.Watch(ctx, req)
+			return err
+		}, &probev1.GetRequest{}, cajun.Timer{Name: "t", After: time.Hour})
+		wantRefusal(t, err, connect.CodeInvalidArgument, "one-way")
+		if runs := w.runsOf(key(p)); runs != 0 {
+			t.Errorf("the method was called %d times", runs)
+		}
+	})
+}
