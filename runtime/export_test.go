@@ -10,3 +10,17 @@ func Declared(m *DynamicMethod) string {
 
 // Feeds is how many streams the actors of a node feed.
 func Feeds(n *Node) int64 { return n.feeds.Load() }
+
+// Streams is how many streams a node knows that are read on it, and that go to other
+// nodes.
+func Streams(n *Node) (reading, feeding int) {
+	n.peersMu.RLock()
+	defer n.peersMu.RUnlock()
+	for _, p := range n.peers {
+		p.mu.Lock()
+		reading += len(p.reading)
+		feeding += len(p.feeding)
+		p.mu.Unlock()
+	}
+	return reading, feeding
+}
