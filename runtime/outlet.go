@@ -107,8 +107,7 @@ func (o *remoteOutlet) put(ctx context.Context, message proto.Message, size int)
 	}
 	for {
 		o.mu.Lock()
-		unread := len(o.sizes)
-		if unread == 0 || unread < streamWindow && o.bytes+size <= streamWindowBytes {
+		if hasRoom(len(o.sizes), o.bytes, size) {
 			frame := o.add(&link.Response{Payload: payload}, size)
 			o.mu.Unlock()
 			o.send(ctx, frame)

@@ -192,10 +192,11 @@ func (r *reader) close() {
 	}
 }
 
-// hasRoom reports whether the window takes another event of so many bytes. r.mu is
-// held.
-func (r *reader) hasRoom(size int) bool {
-	return len(r.queue) == 0 || len(r.queue) < streamWindow && r.bytes+size <= streamWindowBytes
+// hasRoom reports whether a window with so many events and bytes takes another event
+// of this size. A reader on another node tells what it has taken by halves of the window:
+// what is left of a half may not stop anything, as no more would be told of it.
+func hasRoom(events, bytes, size int) bool {
+	return events == 0 || events < streamWindow && (bytes < streamWindowBytes/2 || bytes+size <= streamWindowBytes)
 }
 
 // accept adds what has arrived, and what has waited for it. r.mu is held.
@@ -251,7 +252,7 @@ func (l localOutlet) put(ctx context.Context, message proto.Message, size int) *
 	}
 	for {
 		l.r.mu.Lock()
-		closed, fits := l.r.closed, l.r.hasRoom(size)
+		closed, fits := l.r.closed, hasRoom(len(l.r.queue), l.r.bytes, size)
 		if fits && !closed {
 			l.r.accept(event{message: message, size: size})
 		}

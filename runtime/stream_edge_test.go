@@ -300,3 +300,34 @@ func TestScheduleOpensNoStream(t *testing.T) {
 		}
 	})
 }
+
+// TestUnevenEventsFlow: a large event that comes after a small one does not wait for
+// what its reader has long taken.
+func TestUnevenEventsFlow(t *testing.T) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		ctx := testContext(t)
+		p := w.counterOn(0, owner, "uneven")
+		w.onWatch("uneven", func(context.Context) iter.Seq2[*probev1.AddReply, error] {
+			return func(yield func(*probev1.AddReply, error) bool) {
+				for i := range int64(20) {
+					size := 100 << 10
+					if i%2 == 1 {
+						size = 1000 << 10
+					}
+					if !yield(&probev1.AddReply{Sum: i + 1, Padding: make([]byte, size)}, nil) {
+						return
+					}
+				}
+			}
+		})
+		s := watch(ctx, t, p, "uneven")
+		began := time.Now()
+		for i := range int64(20) {
+			s.want(i + 1)
+		}
+		s.wantEnd(0)
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("20 events took %v over a link without delay", took)
+		}
+	})
+}
