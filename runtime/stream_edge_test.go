@@ -331,3 +331,16 @@ func TestUnevenEventsFlow(t *testing.T) {
 		}
 	})
 }
+
+// TestPublishNil refuses what no subscriber could get.
+func TestPublishNil(t *testing.T) {
+	var topic cajun.Topic[*probev1.AddReply]
+	ctx, cancel := context.WithCancel(t.Context())
+	next, stop := iter.Pull2(topic.Subscribe(ctx))
+	defer stop()
+	wantRefusal(t, topic.Publish(ctx, nil), connect.CodeInvalidArgument, "nil")
+	cancel()
+	if e, err, _ := next(); err != context.Canceled {
+		t.Errorf("got %v, %v", e, err)
+	}
+}

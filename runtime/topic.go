@@ -54,8 +54,12 @@ type subscriber[E proto.Message] struct {
 // get it once what the turn has changed is stored, and never if the turn fails; so an
 // event never tells of what did not happen. A subscription made by a later turn does
 // not get it, as the state tells of it there. Without a turn in ctx, as in a test of a
-// handler, they get it at once. The error is one of the context: its turn is over.
+// handler, they get it at once. The error is one of the context, whose turn is over, or
+// of an event that is nil.
 func (t *Topic[E]) Publish(ctx context.Context, event E) error {
+	if proto.Message(event) == nil || !event.ProtoReflect().IsValid() {
+		return refuse(connect.CodeInvalidArgument, "the event to publish is nil: publish an empty message instead").err()
+	}
 	turn := turnFrom(ctx)
 	copied := proto.CloneOf(event)
 	t.mu.Lock()
