@@ -150,7 +150,11 @@ func (h *handler) follow(ctx context.Context, m *cajun.DynamicMethod, key string
 	defer cancel(nil)
 	defer context.AfterFunc(h.closing, func() { cancel(errClosing) })()
 	events, err := m.Open(ctx, h.node, key, req)
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(context.Cause(ctx), errClosing):
+		return h.ended(ctx, err)
+	default:
 		return outward(err)
 	}
 	if err := stream.SendHeaders(); err != nil {
