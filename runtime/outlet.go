@@ -165,12 +165,12 @@ func (o *remoteOutlet) progress(p link.Progress) {
 	}
 	o.heard = time.Now()
 	if p.Received > o.received && p.Received <= o.sent {
-		o.kept = o.kept[p.Received-o.received:]
-		o.received = p.Received
+		for ; o.received < p.Received; o.received++ {
+			dequeue(&o.kept)
+		}
 	}
 	for ; o.consumed < p.Consumed && len(o.sizes) > 0; o.consumed++ {
-		o.bytes -= o.sizes[0]
-		o.sizes = o.sizes[1:]
+		o.bytes -= dequeue(&o.sizes)
 		o.pause = firstProbe
 	}
 	var again []*link.Response

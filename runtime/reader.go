@@ -148,10 +148,7 @@ func (r *reader) take() (event, bool) {
 		r.mu.Unlock()
 		return event{fail: fail}, fail != nil
 	}
-	e := r.queue[0]
-	if r.queue = r.queue[1:]; len(r.queue) == 0 {
-		r.queue = nil // what it has grown to is not kept
-	}
+	e := dequeue(&r.queue)
 	r.bytes -= e.size
 	r.consumed++
 	line := r.line
@@ -209,6 +206,18 @@ func (r *reader) accept(e event) {
 			r.bytes += e.size
 		}
 	}
+}
+
+// dequeue takes the first of what waits. Neither that nor what the queue has grown to
+// is kept.
+func dequeue[T any](queue *[]T) T {
+	var none T
+	first := (*queue)[0]
+	(*queue)[0] = none
+	if *queue = (*queue)[1:]; len(*queue) == 0 {
+		*queue = nil
+	}
+	return first
 }
 
 // signal puts a token into a channel that has room for one.

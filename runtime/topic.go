@@ -148,8 +148,7 @@ func (t *Topic[E]) next(s *subscriber[E]) (event E, ok bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(s.queue) > 0 {
-		event, s.queue = s.queue[0], s.queue[1:]
-		return event, true, nil
+		return dequeue(&s.queue), true, nil
 	}
 	if s.behind {
 		f := refuse(connect.CodeResourceExhausted, "the reader is more than %d events behind and has missed some: read faster, or subscribe again to begin with the present state", t.limit())
