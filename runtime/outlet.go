@@ -229,6 +229,16 @@ func (o *remoteOutlet) tick() {
 	})
 }
 
+// doubt has the reader asked soon for what it may not have got, as the link has broken.
+func (o *remoteOutlet) doubt() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.gone && len(o.kept) > 0 {
+		o.pause = firstProbe
+		o.timer.Reset(o.pause)
+	}
+}
+
 // leave forgets the reader: it has everything, has left, or is silent.
 func (o *remoteOutlet) leave() {
 	o.mu.Lock()

@@ -97,9 +97,13 @@ func (p *peer) fail(why string) {
 	p.mu.Lock()
 	all := p.pending
 	p.pending = make(map[uint64]*waiter)
+	outlets := slices.Collect(maps.Values(p.feeding))
 	p.mu.Unlock()
 	for _, w := range all {
 		w.deliver(result{fail: lost("%s", why)})
+	}
+	for _, o := range outlets {
+		o.doubt()
 	}
 }
 

@@ -344,3 +344,39 @@ func TestPublishNil(t *testing.T) {
 		t.Errorf("got %v, %v", e, err)
 	}
 }
+
+// TestStreamsAskWhenTheLinkBreaks: what was on the way is not missed until the next
+// sign of life is due.
+func TestStreamsAskWhenTheLinkBreaks(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		tap := newTap()
+		w := newWorld(t, 2, cajun.WithTransport(tap))
+		ctx := testContext(t)
+		p := w.counterOn(0, 1, "broken")
+		s := watch(ctx, t, p, "")
+		s.want(0)
+		for range 7 { // at each moment between two signs of life
+			time.Sleep(7 * time.Second)
+			lost := make(chan struct{}, 1)
+			tap.watch(func(_ string, f link.Frame) bool {
+				if f.Response == nil || f.Response.Part == 0 || f.Response.Probe != 0 || len(lost) > 0 {
+					return true
+				}
+				lost <- struct{}{}
+				return false
+			})
+			before, err := p.Add(ctx, &probev1.AddRequest{Amount: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			receive(t, "the event", lost)
+			tap.breaks(w.Node(1).ID(), w.Node(0).ID())
+			began := time.Now()
+			s.want(before.GetSum())
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("the event came %v after the link had broken", took)
+			}
+		}
+	})
+}

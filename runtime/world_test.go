@@ -3,6 +3,7 @@ package cajun_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -212,6 +213,14 @@ func (t *tap) inject(to, from string, f link.Frame) {
 	e := t.endpoints[to]
 	t.mu.Unlock()
 	e.cfg.Receiver.Receive(from, f)
+}
+
+// breaks tells a node that its connection to another session has broken.
+func (t *tap) breaks(node, session string) {
+	t.mu.Lock()
+	e := t.endpoints[node]
+	t.mu.Unlock()
+	e.cfg.Receiver.PeerDown(session, io.ErrUnexpectedEOF)
 }
 
 type tappedEndpoint struct {
