@@ -380,3 +380,105 @@ func TestStreamsAskWhenTheLinkBreaks(t *testing.T) {
 		}
 	})
 }
+
+// TestStreamsThatGoWrongLeaveNothing loses what may get lost, and lets callers leave at
+// each moment.
+func TestStreamsThatGoWrongLeaveNothing(t *testing.T) {
+	lose := func(which func(f link.Frame) bool) func(string, link.Frame) bool {
+		return func(_ string, f link.Frame) bool { return !which(f) }
+	}
+	type setting struct {
+		w      *world
+		p      probev1cajun.CounterPid
+		gate   *turnstile
+		cancel func()
+	}
+	never := func(link.Frame) bool { return false }
+	for name, c := range map[string]struct {
+		lost   func(f link.Frame) bool
+		script string
+		// leaves lets the caller, whose stream may be open, go.
+		leaves func(t *testing.T, s setting, opening <-chan answer[iter.Seq2[*probev1.AddReply, error]])
+	}{
+		"in the mailbox": {never, "", func(t *testing.T, s setting, opening <-chan answer[iter.Seq2[*probev1.AddReply, error]]) {
+			s.cancel()
+			s.gate.release()
+		}},
+		"in the turn": {never, "hold", func(t *testing.T, s setting, opening <-chan answer[iter.Seq2[*probev1.AddReply, error]]) {
+			receive(t, "the turn", s.gate.entered)
+			s.cancel()
+			synctest.Wait()
+			s.gate.release()
+		}},
+		"unread": {never, "three", func(t *testing.T, s setting, opening <-chan answer[iter.Seq2[*probev1.AddReply, error]]) {
+			s.gate.release()
+			receive(t, "the stream", opening)
+			time.Sleep(time.Minute)
+			s.cancel()
+		}},
+		"cancels lost": {func(f link.Frame) bool { return f.Cancel != nil }, "", func(t *testing.T, s setting, opening <-chan answer[iter.Seq2[*probev1.AddReply, error]]) {
+			s.gate.release()
+			receive(t, "the stream", opening)
+			s.cancel()
+		}},
+		"nothing from the reader": {func(f link.Frame) bool { return f.Cancel != nil || f.Progress != nil }, "three", func(t *testing.T, s setting, opening <-chan answer[iter.Seq2[*probev1.AddReply, error]]) {
+			s.gate.release()
+			receive(t, "the stream", opening)
+			s.cancel()
+		}},
+		"nothing from the actor": {func(f link.Frame) bool { return f.Response != nil && f.Response.Part > 1 }, "three", func(t *testing.T, s setting, opening <-chan answer[iter.Seq2[*probev1.AddReply, error]]) {
+			s.gate.release()
+			r := receive(t, "the stream", opening)
+			for _, err := range r.value {
+				if connect.CodeOf(err) != connect.CodeUnavailable {
+					t.Errorf("got %v", err)
+				}
+			}
+		}},
+		"the opening lost": {func(f link.Frame) bool { return f.Response != nil && f.Response.Part > 0 }, "", func(t *testing.T, s setting, opening <-chan answer[iter.Seq2[*probev1.AddReply, error]]) {
+			s.gate.release()
+			r := <-opening
+			if connect.CodeOf(r.err) != connect.CodeDeadlineExceeded {
+				t.Errorf("got %v", r.err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble.Test(t, func(t *testing.T) {
+				tap := newTap()
+				w := newWorld(t, 2, cajun.WithTransport(tap))
+				p := w.counterOn(0, 1, "leak")
+				var yielded atomic.Int64
+				w.onWatch("three", counting(3, &yielded))
+				gate := w.hold("hold")
+				held := async(func() (*probev1.AddReply, error) {
+					return p.Add(testContext(t), &probev1.AddRequest{Amount: 1, Script: "hold"})
+				})
+				receive(t, "the turn", gate.entered)
+				tap.watch(lose(c.lost))
+				ctx, cancel := context.WithCancel(t.Context())
+				opening := async(func() (iter.Seq2[*probev1.AddReply, error], error) {
+					return p.Watch(ctx, &probev1.GetRequest{Script: c.script})
+				})
+				synctest.Wait()
+				if c.script == "hold" {
+					gate.open <- struct{}{} // only the first one
+				}
+				c.leaves(t, setting{w, p, gate, cancel}, opening)
+				if c.script == "hold" {
+					synctest.Wait()
+				}
+				time.Sleep(2 * time.Minute)
+				for i := range 2 {
+					reading, feeding := cajun.Streams(w.Node(i))
+					if feeds := cajun.Feeds(w.Node(i)); feeds != 0 || reading+feeding != 0 {
+						t.Errorf("node %d: %d feeds, %d readers and %d outlets are left", i, feeds, reading, feeding)
+					}
+				}
+				cancel()
+				<-held
+			})
+		})
+	}
+}
