@@ -482,3 +482,49 @@ func TestStreamsThatGoWrongLeaveNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestOddFramesOfAStream come from a peer that is out of its mind, or from another time.
+func TestOddFramesOfAStream(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		tap := newTap()
+		w := newWorld(t, 2, cajun.WithTransport(tap))
+		ctx := testContext(t)
+		p := w.counterOn(0, 1, "odd")
+		var id atomic.Uint64
+		tap.watchSent(func(_ string, f link.Frame) {
+			if f.Request != nil && f.Request.Method == "Watch" {
+				id.Store(f.Request.ID)
+			}
+		})
+		s := watch(ctx, t, p, "")
+		s.want(0)
+		reader, actor := w.Node(0).ID(), w.Node(1).ID()
+		const most = ^uint64(0)
+		for _, i := range []uint64{0, id.Load(), id.Load() + 1, most} {
+			for _, n := range []uint64{0, 1, 2, 3, 66, 67, 68, most} {
+				for _, probe := range []uint64{0, 1, most} {
+					tap.inject(actor, reader, link.Frame{Progress: &link.Progress{ID: i, Received: n, Consumed: n, Probe: probe}})
+					if i != id.Load() || n < 2 || n > 67 || probe != 0 {
+						tap.inject(reader, actor, link.Frame{Response: &link.Response{ID: i, Part: n, Probe: probe, Last: probe == 0, Payload: []byte{0xff}}})
+					}
+				}
+			}
+		}
+		synctest.Wait()
+		for i := range int64(200) {
+			if _, err := p.Add(ctx, &probev1.AddRequest{Amount: 1}); err != nil {
+				t.Fatal(err)
+			}
+			s.want(i + 1)
+		}
+		s.stop()
+		time.Sleep(time.Minute)
+		for i := range 2 {
+			reading, feeding := cajun.Streams(w.Node(i))
+			if feeds := cajun.Feeds(w.Node(i)); feeds != 0 || reading+feeding != 0 {
+				t.Errorf("node %d: %d feeds, %d readers and %d outlets are left", i, feeds, reading, feeding)
+			}
+		}
+	})
+}
