@@ -10,7 +10,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 
-	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
@@ -19,7 +18,11 @@ import (
 
 // streams is a storm around readers of actors whose sums grow by one at a time.
 type streams struct {
-	*model
+	t      *testing.T
+	actors int
+	// nodes is how many there are, the one that only calls included.
+	nodes int
+	node  func(i int) *cajun.Node
 
 	mu sync.Mutex
 	// known are the highest sums that somebody was told of, by actor.
@@ -31,7 +34,7 @@ type streams struct {
 }
 
 func (s *streams) pid(through int, actor string) probev1cajun.CounterPid {
-	return probev1cajun.NewCounterPid(s.c.Node(through), actor)
+	return probev1cajun.NewCounterPid(s.node(through), actor)
 }
 
 func (s *streams) anyActor(rnd *rand.Rand) string { return fmt.Sprint("s", rnd.IntN(s.actors)) }
@@ -70,7 +73,7 @@ func (s *streams) write(rnd *rand.Rand, stop <-chan struct{}) {
 		}
 		actor := s.anyActor(rnd)
 		ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
-		r, err := s.pid(rnd.IntN(s.c.Size()), actor).Add(cajun.Deliver(ctx, levels[rnd.IntN(3)]), &probev1.AddRequest{Amount: 1, Script: script})
+		r, err := s.pid(rnd.IntN(s.nodes), actor).Add(cajun.Deliver(ctx, levels[rnd.IntN(3)]), &probev1.AddRequest{Amount: 1, Script: script})
 		cancel()
 		if err == nil {
 			s.note(actor, r.GetSum())
@@ -110,7 +113,7 @@ func (s *streams) follow(ctx context.Context, cancel func(), rnd *rand.Rand, act
 	s.mu.Lock()
 	known := s.known[actor]
 	s.mu.Unlock()
-	events, err := s.pid(rnd.IntN(s.c.Size()), actor).Watch(ctx, &probev1.GetRequest{})
+	events, err := s.pid(rnd.IntN(s.nodes), actor).Watch(ctx, &probev1.GetRequest{})
 	if err != nil {
 		s.end(actor, "not opened", err)
 		return
@@ -175,67 +178,103 @@ func (s *streams) end(actor, how string, err error) {
 	}
 }
 
+// newStreams makes a storm for the actors of a stage.
+func newStreams(t *testing.T, on *stage, nodes int, node func(i int) *cajun.Node) *streams {
+	on.on("fail", func(context.Context, *cajun.Self) error { return errRehearsed })
+	on.on("panic", func(context.Context, *cajun.Self) error { panic(errRehearsed) })
+	on.on("slow", func(context.Context, *cajun.Self) error { during(20 * time.Millisecond); return nil })
+	on.on("leave", func(_ context.Context, self *cajun.Self) error { self.Passivate(); return nil })
+	return &streams{t: t, actors: 5, nodes: nodes, node: node,
+		known: make(map[string]int64), last: make(map[*struct{ actor string }]int64), ends: make(map[string]int)}
+}
+
+// run writes and reads while disturb runs, and audits what has come of it once calm has.
+func (s *streams) run(rnd *rand.Rand, disturb, calm func()) {
+	stop, away := make(chan struct{}), make(chan struct{})
+	var writers, readers sync.WaitGroup
+	for range 10 {
+		own := rand.New(rand.NewPCG(rnd.Uint64(), 0))
+		writers.Go(func() { s.write(own, stop) })
+	}
+	for range 15 {
+		own := rand.New(rand.NewPCG(rnd.Uint64(), 0))
+		readers.Go(func() { s.read(own, away) })
+	}
+	disturb()
+	close(stop)
+	writers.Wait()
+	calm()
+	during(2 * time.Minute) // slow readers get there
+	s.audit()
+	close(away)
+	readers.Wait()
+	during(time.Minute)
+	for i := range s.nodes {
+		n := s.node(i)
+		reading, feeding := cajun.Streams(n)
+		if feeds := cajun.Feeds(n); feeds != 0 || reading+feeding != 0 {
+			s.t.Errorf("node %d: %d feeds, %d readers and %d outlets are left", i, feeds, reading, feeding)
+		}
+	}
+}
+
+// audit compares what the readers who are still there have got with the actors' state.
+func (s *streams) audit() {
+	final := make(map[string]int64)
+	for i := range s.actors {
+		actor := fmt.Sprint("s", i)
+		r, err := s.pid(s.nodes-1, actor).Get(testContext(s.t), &probev1.GetRequest{})
+		if err != nil || r.GetSum() < s.known[actor] {
+			s.t.Errorf("%s: %v, %v; somebody was told of %d", actor, r, err, s.known[actor])
+		}
+		final[actor] = r.GetSum()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for reader, last := range s.last {
+		if last != final[reader.actor] {
+			s.t.Errorf("a reader of %s has got %d, and the sum is %d", reader.actor, last, final[reader.actor])
+		}
+	}
+	s.t.Logf("%d events, %d readers at the end, %v", s.events, len(s.last), s.ends)
+}
+
 // TestStreamStorm: whatever happens around them, readers see every event once and in
 // order until they are told that there will be no more, and nothing is left of their
 // streams afterwards.
 func TestStreamStorm(t *testing.T) {
 	seeds(t, func(t *testing.T, rnd *rand.Rand) {
 		const nodes = 3
-		s := &streams{model: newModel(t, nodes), known: make(map[string]int64), last: make(map[*struct{ actor string }]int64), ends: make(map[string]int)}
-		s.actors = 5
-		s.stage.on("fail", func(context.Context, *cajun.Self) error { return errRehearsed })
-		s.stage.on("panic", func(context.Context, *cajun.Self) error { panic(errRehearsed) })
-		s.stage.on("slow", func(context.Context, *cajun.Self) error { during(20 * time.Millisecond); return nil })
-		s.stage.on("leave", func(_ context.Context, self *cajun.Self) error { self.Passivate(); return nil })
-		stop, away := make(chan struct{}), make(chan struct{})
-		var writers, readers sync.WaitGroup
-		for range 10 {
-			own := rand.New(rand.NewPCG(rnd.Uint64(), 0))
-			writers.Go(func() { s.write(own, stop) })
-		}
-		for range 15 {
-			own := rand.New(rand.NewPCG(rnd.Uint64(), 0))
-			readers.Go(func() { s.read(own, away) })
-		}
-		for range 6 {
-			during(time.Duration(rnd.IntN(2000)) * time.Millisecond)
-			s.disturb(rnd, rnd.IntN(nodes), nodes)
-		}
-		close(stop)
-		writers.Wait()
-		during(2 * time.Minute) // slow readers get there
-		final := make(map[string]int64)
-		for i := range s.actors {
-			actor := fmt.Sprint("s", i)
-			r, err := s.pid(nodes, actor).Get(testContext(t), &probev1.GetRequest{})
-			if err != nil || r.GetSum() < s.known[actor] {
-				t.Errorf("%s: %v, %v; somebody was told of %d", actor, r, err, s.known[actor])
+		m := newModel(t, nodes)
+		s := newStreams(t, m.stage, nodes+1, m.c.Node)
+		s.run(rnd, func() {
+			for range 6 {
+				during(time.Duration(rnd.IntN(2000)) * time.Millisecond)
+				m.disturb(rnd, rnd.IntN(nodes), nodes)
 			}
-			final[actor] = r.GetSum()
-		}
-		s.mu.Lock()
-		for reader, last := range s.last {
-			if last != final[reader.actor] {
-				t.Errorf("a reader of %s has got %d, and the sum is %d", reader.actor, last, final[reader.actor])
-			}
-		}
-		t.Logf("%d events, %d readers at the end, %v", s.events, len(s.last), s.ends)
-		s.mu.Unlock()
-		close(away)
-		readers.Wait()
-		during(time.Minute)
-		s.nothingIsLeft(t, s.c)
+		}, func() {})
 	})
 }
 
-// nothingIsLeft looks for what streams may leave behind.
-func (s *streams) nothingIsLeft(t *testing.T, c *cajuntest.Cluster) {
-	t.Helper()
-	for i := range c.Size() {
-		n := c.Node(i)
-		reading, feeding := cajun.Streams(n)
-		if feeds := cajun.Feeds(n); feeds != 0 || reading+feeding != 0 {
-			t.Errorf("node %d: %d feeds, %d readers and %d outlets are left", i, feeds, reading, feeding)
-		}
-	}
+// TestStreamStormOverBadStores is the same over stores that are slow, lose what they are
+// told, or do not answer.
+func TestStreamStormOverBadStores(t *testing.T) {
+	seeds(t, func(t *testing.T, rnd *rand.Rand) {
+		on := newStage()
+		m := newStorm(t, rnd, 3, on.options())
+		defer m.close()
+		s := newStreams(t, on, 4, func(i int) *cajun.Node {
+			if i == 3 {
+				i = -1
+			}
+			return m.node(i)
+		})
+		m.w.bad.Store(true)
+		s.run(rnd, func() {
+			for range 10 {
+				during(time.Duration(rnd.Int64N(int64(4 * time.Second))))
+				m.disturb(rnd, rnd.IntN(len(m.nodes)))
+			}
+		}, m.calm)
+	})
 }
