@@ -136,7 +136,8 @@ type Invoker func(ctx context.Context, call Call, req proto.Message) (proto.Mess
 // Interceptor wraps every call that a node makes (WithOutbound) or every turn
 // that it runs (WithInbound). It may change the context and the request, or
 // return without calling next. It may call next again, but not while an earlier
-// call of it is under way. The reply of a one-way call is nil.
+// call of it is under way. The reply of a one-way call is nil, and so is that of one
+// that opens a stream.
 type Interceptor func(next Invoker) Invoker
 
 // chain puts interceptors around an invoker, the first one outermost. It
