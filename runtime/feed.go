@@ -183,27 +183,34 @@ func (f *feed) pump() (fail *failure) {
 		}
 	}()
 	for event, err := range f.events {
-		switch {
-		case f.life.Err() != nil:
-			return f.over()
-		case err != nil:
-			return answer(err)
-		case n.session.Check() != nil:
-			f.cancel(errSuspended)
-			return f.over()
-		}
-		size, fail := f.check(event)
-		if fail == nil {
-			fail = f.outlet.put(f.life, event, size)
-		}
-		if over := f.over(); fail != nil && over != nil {
-			return over
-		}
-		if fail != nil {
+		if more, fail := f.hand(event, err); !more {
+			f.cancel(errUnread) // so that what still waits for its context returns
 			return fail
 		}
 	}
 	return f.over()
+}
+
+// hand hands over one event, and reports whether more are to come or how they have
+// ended.
+func (f *feed) hand(event proto.Message, err error) (more bool, fail *failure) {
+	switch {
+	case f.life.Err() != nil:
+		return false, f.over()
+	case err != nil:
+		return false, answer(err)
+	case f.activation.shard.node.session.Check() != nil:
+		f.cancel(errSuspended)
+		return false, f.over()
+	}
+	size, fail := f.check(event)
+	if fail == nil {
+		fail = f.outlet.put(f.life, event, size)
+	}
+	if over := f.over(); fail != nil && over != nil {
+		fail = over
+	}
+	return fail == nil, fail
 }
 
 // check refuses events that no reader could take.

@@ -528,3 +528,34 @@ func TestOddFramesOfAStream(t *testing.T) {
 		}
 	})
 }
+
+// TestEventsThatWaitForTheirContext after the stream has ended for another reason.
+func TestEventsThatWaitForTheirContext(t *testing.T) {
+	for name, c := range map[string]struct {
+		event *probev1.AddReply
+		err   error
+		code  connect.Code
+	}{
+		"huge":  {event: &probev1.AddReply{Padding: make([]byte, link.DefaultMaxMessage+1)}, code: connect.CodeResourceExhausted},
+		"nil":   {code: connect.CodeInternal},
+		"error": {err: connect.NewError(connect.CodeOutOfRange, "enough"), code: connect.CodeOutOfRange},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+				ctx := testContext(t)
+				p := w.counterOn(0, owner, "lingering")
+				w.onWatch("lingering", func(ctx context.Context) iter.Seq2[*probev1.AddReply, error] {
+					return func(yield func(*probev1.AddReply, error) bool) {
+						yield(c.event, c.err)
+						<-ctx.Done()
+					}
+				})
+				began := time.Now()
+				watch(ctx, t, p, "lingering").wantEnd(c.code)
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("the reader was told after %v", took)
+				}
+			})
+		})
+	}
+}
