@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -45,6 +46,10 @@ type feed struct {
 	stop   context.CancelFunc // of its deadline
 	// opening ends the turn when the caller's patience does.
 	opening *time.Timer
+	// ended says that the reader is being told of the end, and told is closed when it
+	// has been.
+	ended atomic.Bool
+	told  chan struct{}
 	// isOpen says that the turn's answer has left; guarded by the activation's mutex.
 	isOpen bool
 }
@@ -71,7 +76,7 @@ func (a *activation) newFeed(c *call) (*feed, *failure) {
 		n.feeds.Add(-1)
 		return nil, refuse(connect.CodeResourceExhausted, "node %s feeds %d streams and takes no more: spread the actors over more nodes", n.Name(), maxFeeds)
 	}
-	f := &feed{activation: a, spec: c.method.spec, turn: &c.turn, stop: func() {}}
+	f := &feed{activation: a, spec: c.method.spec, turn: &c.turn, stop: func() {}, told: make(chan struct{})}
 	f.life, f.cancel = context.WithCancelCause(a.shard.ctx)
 	if !c.streamDeadline.IsZero() {
 		f.life, f.stop = context.WithDeadline(f.life, c.streamDeadline)
@@ -142,7 +147,7 @@ func (f *feed) settle(fail *failure) bool {
 	if !f.activation.shard.node.workers.stream(f.run) {
 		f.cancel(ErrClosed)
 		f.outlet.begin()
-		f.outlet.end(f.over())
+		f.tell(f.over())
 		f.release()
 	}
 	return true
@@ -153,12 +158,24 @@ func (f *feed) run() {
 	fail := refuse(connect.CodeInternal, "the events of %s ended their goroutine instead of returning", f.spec.path())
 	fail.outcome = guarantee.MaybeExecuted
 	defer func() {
+		f.tell(fail)
 		f.cancel(errUnread)
-		f.outlet.end(fail)
 		f.release()
 	}()
 	f.outlet.begin()
+	// The reader need not wait for events that do not heed their context.
+	defer context.AfterFunc(f.life, func() { f.tell(f.over()) })()
 	fail = f.pump()
+}
+
+// tell tells the reader how the stream has ended, unless it has been told already.
+func (f *feed) tell(fail *failure) {
+	if f.ended.Swap(true) {
+		<-f.told
+		return
+	}
+	defer close(f.told)
+	f.outlet.end(fail)
 }
 
 // release gives back what the stream holds of its actor and its node.
@@ -184,6 +201,7 @@ func (f *feed) pump() (fail *failure) {
 	}()
 	for event, err := range f.events {
 		if more, fail := f.hand(event, err); !more {
+			f.tell(fail)
 			f.cancel(errUnread) // so that what still waits for its context returns
 			return fail
 		}

@@ -107,6 +107,10 @@ func (o *remoteOutlet) put(ctx context.Context, message proto.Message, size int)
 	}
 	for {
 		o.mu.Lock()
+		if o.ended {
+			o.mu.Unlock()
+			return o.feed.over() // not nil now
+		}
 		if hasRoom(len(o.sizes), o.bytes, size) {
 			frame := o.add(&link.Response{Payload: payload}, size)
 			o.mu.Unlock()

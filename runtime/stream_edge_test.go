@@ -559,3 +559,45 @@ func TestEventsThatWaitForTheirContext(t *testing.T) {
 		})
 	}
 }
+
+// TestEventsThatIgnoreTheirContext do not keep the end from their reader.
+func TestEventsThatIgnoreTheirContext(t *testing.T) {
+	fakeTime(t, 3, func(t *testing.T, w *world, owner int) {
+		ctx := testContext(t)
+		p := w.counterOn(0, owner, "stubborn")
+		release := make(chan struct{})
+		w.onWatch("stubborn", func(context.Context) iter.Seq2[*probev1.AddReply, error] {
+			return func(yield func(*probev1.AddReply, error) bool) {
+				for i := int64(1); yield(&probev1.AddReply{Sum: i}, nil); i++ {
+					<-release
+				}
+			}
+		})
+		w.on("leave", func(_ context.Context, self *cajun.Self) error {
+			self.Passivate()
+			return nil
+		})
+		s, late := watch(ctx, t, p, "stubborn"), watch(ctx, t, p, "stubborn")
+		s.want(1)
+		synctest.Wait()
+		if _, err := p.Get(ctx, &probev1.GetRequest{Script: "leave"}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		s.wantEnd(connect.CodeUnavailable, "left", "open it again")
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the reader was told after %v", took)
+		}
+		close(release)
+		synctest.Wait()
+		late.want(1)
+		late.wantEnd(connect.CodeUnavailable, "left")
+		time.Sleep(time.Minute)
+		for i := range 3 {
+			reading, feeding := cajun.Streams(w.Node(i))
+			if feeds := cajun.Feeds(w.Node(i)); feeds != 0 || reading+feeding != 0 {
+				t.Errorf("node %d: %d feeds, %d readers and %d outlets are left", i, feeds, reading, feeding)
+			}
+		}
+	})
+}
