@@ -197,12 +197,18 @@ func noKey(m *cajun.DynamicMethod) error {
 	return refuse(connect.CodeInvalidArgument, "the call names no actor: put its key into the path /actors/<key>/… or the header %s", KeyHeader)
 }
 
-// unread is the error of a request that could not be read.
+// unread is the error of a request that could not be read. Where Connect does not
+// say whose fault that is, such as with base64 that is none in a query, it is the
+// client's: nothing of the gateway or the cluster has been asked yet.
 func unread(err error) error {
-	if e, ok := err.(*connect.Error); ok {
-		return notExecuted(e)
+	e, ok := err.(*connect.Error)
+	if !ok {
+		return err
 	}
-	return err
+	if e.Code() == connect.CodeUnknown {
+		e = connect.NewError(connect.CodeInvalidArgument, e.Message()).WithCause(err)
+	}
+	return notExecuted(e)
 }
 
 // authorize asks the user's hook, if there is one.
