@@ -1,5 +1,3 @@
-//go:build unix
-
 package foreign
 
 import (
@@ -10,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -95,7 +92,7 @@ func browse(t *testing.T, chromium, page string) (log func() string) {
 	// page that is opened is ours.
 	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-extensions", "--user-data-dir="+t.TempDir(), "--enable-logging=stderr", page)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	group(cmd)
 	var errs lockedBuffer
 	cmd.Stderr = &errs
 	cmd.WaitDelay = 5 * time.Second // all its processes hold the pipe, and write to the folder that is removed then
@@ -103,7 +100,7 @@ func browse(t *testing.T, chromium, page string) (log func() string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		killGroup(cmd)
 		_ = cmd.Wait()
 	})
 	return errs.String

@@ -88,10 +88,12 @@ type process struct {
 	over bool
 }
 
-// launch starts a program, which is killed when the test ends.
+// launch starts a program, which is killed when the test ends, with what it has
+// started.
 func launch(t *testing.T, input string, path string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.CommandContext(bounded(t), path, args...)}
+	group(p.cmd)
 	p.cmd.Stdin, p.cmd.Stderr, p.cmd.WaitDelay = strings.NewReader(input), &p.errs, time.Second
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -129,7 +131,7 @@ func (p *process) kill() {
 		return
 	}
 	p.over = true
-	_ = p.cmd.Process.Kill()
+	killGroup(p.cmd)
 	_ = p.cmd.Wait()
 }
 
