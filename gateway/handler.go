@@ -94,6 +94,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(t, r, refuse(connect.CodeResourceExhausted, "the gateway serves as many requests as it may: try again later"))
 		return
 	}
+	defer t.drain()
 	a, err := parseAddress(r)
 	if err != nil {
 		h.fail(t, r, err)

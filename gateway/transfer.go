@@ -116,6 +116,30 @@ func (t *transfer) hurry() (done func()) {
 	}
 }
 
+// maxDrain is how much of a body is read for nothing: as much as net/http reads over
+// HTTP/1.1.
+const maxDrain = 256 << 10
+
+// drain takes what is left of a small body before a response to it ends that did
+// not need it, such as a refusal. Over HTTP/2 the server would reset the stream, and
+// some clients that are still sending, curl among them, tell that instead of the
+// response. Over HTTP/1.1 the server does the same by itself. A body of unknown length
+// is left alone, as it may be one that waits for the response.
+func (t *transfer) drain() {
+	if t.request.ProtoMajor < 2 || t.request.ContentLength <= 0 || t.request.ContentLength > maxDrain {
+		return
+	}
+	t.mu.Lock()
+	over := t.read || t.slow
+	if !over {
+		_ = t.controller.SetReadDeadline(time.Now().Add(min(t.limit, time.Second)))
+	}
+	t.mu.Unlock()
+	if !over {
+		_, _ = io.Copy(io.Discard, t)
+	}
+}
+
 // end is called when the request was served. What the server still does for it
 // is bounded, too: it reads a part of what is left of the body, and writes what
 // it has kept back of the response. Deadlines end with the request: the server
