@@ -19,6 +19,7 @@ type transfer struct {
 	body       io.ReadCloser
 	limit      time.Duration
 	timer      *time.Timer // of the body, nil when there is none
+	drains     bool        // see drain
 
 	mu    sync.Mutex
 	ended bool // nothing may be done to the connection any more
@@ -28,7 +29,8 @@ type transfer struct {
 
 // newTransfer begins to watch.
 func newTransfer(w http.ResponseWriter, r *http.Request, limit time.Duration) *transfer {
-	t := &transfer{ResponseWriter: w, controller: http.NewResponseController(w), body: r.Body, limit: limit}
+	t := &transfer{ResponseWriter: w, controller: http.NewResponseController(w), body: r.Body, limit: limit,
+		drains: r.ProtoMajor >= 2 && r.ContentLength > 0 && r.ContentLength <= maxDrain}
 	if r.Body == nil || r.Body == http.NoBody {
 		t.read = true
 		return t
@@ -126,11 +128,8 @@ const maxDrain = 256 << 10
 // response. Over HTTP/1.1 the server does the same by itself. A body of unknown length
 // is left alone, as it may be one that waits for the response.
 func (t *transfer) drain() {
-	if t.request.ProtoMajor < 2 || t.request.ContentLength <= 0 || t.request.ContentLength > maxDrain {
-		return
-	}
 	t.mu.Lock()
-	over := t.read || t.slow
+	over := !t.drains || t.read || t.slow
 	if !over {
 		_ = t.controller.SetReadDeadline(time.Now().Add(min(t.limit, time.Second)))
 	}
