@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"connectrpc.com/connect/v2"
@@ -93,18 +92,31 @@ func insideText(code connect.Code, message string) string {
 	return message
 }
 
-// denied is the error of a call that the user's hook did not let pass.
+// denied is the error of a call that the user's hook did not let pass. An error
+// that the hook got from a call of its own was not written for callers outside, and
+// what it says of that call's execution is not about this one.
 func denied(err error) error {
-	if e := new(connect.Error); errors.As(err, &e) && !e.IsRemote() {
-		status, _ := statusOf(e)
-		if status.GetOutcome() != cajunv1.Outcome_OUTCOME_UNSPECIFIED {
-			return e
+	e := new(connect.Error)
+	own := errors.As(err, &e) && !e.IsRemote()
+	var status *cajunv1.CallStatus
+	if own {
+		status, _ = statusOf(e)
+	}
+	switch {
+	case status.GetOutcome() != cajunv1.Outcome_OUTCOME_UNSPECIFIED:
+		out := outward(err)
+		_, details := statusOf(out)
+		e = connect.NewError(out.Code(), out.Message()).WithCause(err)
+		for _, d := range details {
+			e = e.WithDetail(d)
 		}
-		return withOutcome(e, cajunv1.Outcome_OUTCOME_NOT_EXECUTED)
+	case own:
+	case errors.Is(err, context.DeadlineExceeded):
+		e = connect.NewError(connect.CodeDeadlineExceeded, "the deadline passed before the call was allowed").WithCause(err)
+	case errors.Is(err, context.Canceled):
+		e = connect.NewError(connect.CodeCanceled, "the call was cancelled before it was allowed").WithCause(err)
+	default:
+		e = connect.NewError(connect.CodePermissionDenied, "the call is not allowed").WithCause(err)
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("gateway: the call ended while it was looked at: %w", err)
-	}
-	e := connect.NewError(connect.CodePermissionDenied, "the call is not allowed").WithCause(err)
-	return withOutcome(e, cajunv1.Outcome_OUTCOME_NOT_EXECUTED)
+	return notExecuted(e)
 }
