@@ -83,9 +83,18 @@ func insideText(code connect.Code, message string) string {
 	case connect.CodeCanceled:
 		return "the call was cancelled before the actor had answered"
 	case connect.CodeResourceExhausted:
-		if strings.HasPrefix(message, heldCalls) {
+		switch {
+		case strings.HasPrefix(message, heldCalls):
 			return heldCalls // and not what they wait for
+		case strings.HasPrefix(message, "node "):
+			return "the actor's node serves as many streams as it may"
 		}
+	case connect.CodeNotFound:
+		return "there is no such service"
+	case connect.CodeFailedPrecondition:
+		return "the actor's node is not set up for this call"
+	case connect.CodeUnimplemented:
+		return "the actor's node does not know the method like this: it runs another version of the service"
 	case connect.CodeInternal, connect.CodeUnknown, connect.CodeDataLoss:
 		return "the actor failed"
 	}

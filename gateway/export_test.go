@@ -12,3 +12,6 @@ func Doors(h http.Handler) int {
 	defer d.mu.RUnlock()
 	return len(d.doors)
 }
+
+// Outward is what callers outside the cluster are told of an error.
+func Outward(err error) error { return outward(err) }

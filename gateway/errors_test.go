@@ -1,0 +1,41 @@
+package gateway_test
+
+import (
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectproto"
+
+	"github.com/cajun-go/cajun/gateway"
+	cajunv1 "github.com/cajun-go/cajun/gen/cajun/v1"
+	"github.com/cajun-go/cajun/guarantee"
+	cajun "github.com/cajun-go/cajun/runtime"
+)
+
+// What the runtime says of a call names nodes and the cluster, whatever its code.
+func TestNamesOfNodesStayInside(t *testing.T) {
+	detail, err := connectproto.NewErrorDetail(&cajunv1.CallStatus{Outcome: cajunv1.Outcome_OUTCOME_NOT_EXECUTED})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, text := range map[connect.Code]string{
+		connect.CodeUnavailable:        "node n1 cannot be reached: dial tcp 10.0.0.5:7000",
+		connect.CodeDeadlineExceeded:   "the deadline passed while the actor's node n1 was at it",
+		connect.CodeCanceled:           "the caller cancelled the call while the actor's node n1 was at it",
+		connect.CodeResourceExhausted:  "node n1 feeds 65536 streams and takes no more: spread the actors over more nodes",
+		connect.CodeFailedPrecondition: "EXACTLY_ONCE calls need a state store on the actor's node, and node n1 has none: start it with WithState",
+		connect.CodeUnimplemented:      `no live node of cluster "n1" knows the method Add of desk.v1.Desk`,
+		connect.CodeNotFound:           `no node of cluster "n1" has ever hosted the kind desk.v1.Desk`,
+	} {
+		got := gateway.Outward(connect.NewError(code, text).WithDetail(detail))
+		if connect.CodeOf(got) != code || cajun.OutcomeOf(got) != guarantee.NotExecuted || strings.Contains(got.Error(), "n1") {
+			t.Errorf("%v: %v", code, got)
+		}
+	}
+	// What is about the request is for whoever has sent it.
+	const text = "the request of desk.v1.Desk/Try has 5 bytes, at most 4 are taken: send less at a time"
+	if got := gateway.Outward(connect.NewError(connect.CodeResourceExhausted, text).WithDetail(detail)); !strings.Contains(got.Error(), text) {
+		t.Errorf("got %v", got)
+	}
+}
