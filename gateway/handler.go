@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/textproto"
@@ -47,6 +48,13 @@ func (r routes) Handle(pattern string, h http.Handler) { r[pattern] = h }
 
 func newHandler(n *cajun.Node, c *config) http.Handler {
 	h := makeHandler(n, c)
+	if err := errors.Join(c.errs...); err != nil {
+		// What was meant to keep callers out may be missing.
+		h.logger.Error("the gateway refuses every request, as its options make no sense", "error", err)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.fail(w, r, refuse(connect.CodeInternal, "the gateway is set up wrongly; its log tells why"))
+		})
+	}
 	return h.cross(h)
 }
 

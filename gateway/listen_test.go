@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -55,11 +56,12 @@ func TestListenersThatStrangersReachNeedConsent(t *testing.T) {
 
 func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 	for what, o := range map[string]gateway.Option{
-		"WithAuthorize":       gateway.WithAuthorize(nil),
-		"WithInterceptors":    gateway.WithInterceptors(nil),
-		"WithMaxMessage":      gateway.WithMaxMessage(0),
-		"WithTransferTimeout": gateway.WithTransferTimeout(-1),
-		"WithTLS":             gateway.WithTLS(&tls.Config{MinVersion: tls.VersionTLS13}),
+		"WithAuthorize":               gateway.WithAuthorize(nil),
+		"WithInterceptors":            gateway.WithInterceptors(nil),
+		"WithMaxMessage":              gateway.WithMaxMessage(0),
+		"WithTransferTimeout":         gateway.WithTransferTimeout(-1),
+		"WithTLS":                     gateway.WithTLS(&tls.Config{MinVersion: tls.VersionTLS13}),
+		"WithTLS was given no config": gateway.WithTLS(nil),
 	} {
 		if err := refused(t, "127.0.0.1:0", o); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
@@ -224,5 +226,18 @@ func TestNewHandler(t *testing.T) {
 	}()
 	if a := o.curl("http://"+l.Addr().String(), "/actors/mounted/desk.v1.Desk/Try", `{}`); a.field("desk") != "mounted" {
 		t.Errorf("%s %s", a.Status, a.body)
+	}
+}
+
+// A handler that may lack what was to keep callers out lets nobody in.
+func TestNewHandlerWithOptionsThatMakeNoSense(t *testing.T) {
+	o := open(t)
+	h := gateway.NewHandler(o.Client(), gateway.WithAuthorize(nil), gateway.WithLogger(discard()))
+	req := httptest.NewRequest(http.MethodPost, "/actors/open/desk.v1.Desk/Try", strings.NewReader(`{}`))
+	req.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	if w.Code != 500 || !strings.Contains(w.Body.String(), "set up wrongly") || o.runsOf("open") != 0 {
+		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }

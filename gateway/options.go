@@ -84,7 +84,14 @@ func newConfig(opts []Option) *config {
 // WithTLS serves HTTPS only. The config's certificates identify the gateway, and
 // its ClientAuth and ClientCAs say who may call; WithAuthorize gets to see the
 // certificates of clients. HTTP/2 and HTTP/1.1 are negotiated by ALPN.
-func WithTLS(t *tls.Config) Option { return optionFunc(func(c *config) { c.tls = t }) }
+func WithTLS(t *tls.Config) Option {
+	return optionFunc(func(c *config) {
+		if t == nil {
+			c.errs = append(c.errs, errors.New("gateway: WithTLS was given no config, and would serve without TLS: leave it out to do so"))
+		}
+		c.tls = t
+	})
+}
 
 // WithInsecure consents to a gateway that listens beyond the loopback interface
 // without TLS, because the network is trusted or TLS ends before it: what is
@@ -231,6 +238,7 @@ func With(addr string, opts ...Option) cajun.Option {
 
 // NewHandler returns the gateway of a node as a handler, to be mounted at the
 // root of a server of your own. It needs HTTP/2 for gRPC; set the limits that are
-// a server's: for headers, connections, idle ones and for closing. Options that
-// With would refuse have no effect. Calls fail once the node is closed.
+// a server's: for headers, connections, idle ones and for closing. With options
+// that With would refuse, it refuses every request and logs why. Calls fail once
+// the node is closed.
 func NewHandler(n *cajun.Node, opts ...Option) http.Handler { return newHandler(n, newConfig(opts)) }
