@@ -194,6 +194,32 @@ func TestStreamEndsWithItsActor(t *testing.T) {
 	}
 }
 
+// TestStreamThatIsOpenedWhileTheGatewayCloses ends like one that is open: its
+// client did not cancel it.
+func TestStreamThatIsOpenedWhileTheGatewayCloses(t *testing.T) {
+	o := open(t, gateway.WithLogger(discard()))
+	entered := make(chan struct{}, 1)
+	o.on("watch opening", func(ctx context.Context) error {
+		entered <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	got := make(chan error, 1)
+	go func() {
+		stream, err := clientFor(t, o.elsewhere).CallServerStream(testContext(t), specOf(t, "Watch"), &deskv1.LookRequest{Desk: "opening"})
+		if err == nil {
+			err = stream.Receive(new(deskv1.AddResponse))
+			stream.Close()
+		}
+		got <- err
+	}()
+	<-entered
+	o.Node(2).Close()
+	if err := <-got; connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "open the stream again") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestStreamsCountAsRequests: what is open at once is bounded.
 func TestStreamsCountAsRequests(t *testing.T) {
 	o := open(t, gateway.WithMaxRequests(2))
