@@ -93,6 +93,11 @@ const compressMin = 1 << 10
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.calls.enter()
 	defer h.calls.leave()
+	if r.ProtoMajor == 1 && h.node.Draining() {
+		// A client that kept the connection could send its next request just when the
+		// gateway closes it. Over HTTP/2 the server tells clients which ones it took.
+		w.Header().Set("Connection", "close")
+	}
 	t := newTransfer(w, r, h.config.transferTimeout)
 	defer t.end()
 	select {

@@ -207,6 +207,59 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// While the node drains, clients of HTTP/1.1 let their connections go: a request
+// that meets a connection which is being closed would be lost.
+func TestConnectionsAreNotKeptWhileTheNodeDrains(t *testing.T) {
+	o := open(t)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	o.on("wait", func(context.Context) error {
+		entered <- struct{}{}
+		<-release
+		return nil
+	})
+	kept := func() bool {
+		res, err := http.Post(o.here+"/actors/kept/desk.v1.Desk/Try", "application/json", strings.NewReader(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if res.StatusCode != 200 {
+			t.Errorf("got %s", res.Status)
+		}
+		return !res.Close
+	}
+	key := o.keyOn(t, 0)
+	done := make(chan error, 1)
+	go func() {
+		_, err := try(testContext(t), t, clientFor(t, o.elsewhere+"/actors/"+key), &deskv1.TryRequest{Script: "wait"})
+		done <- err
+	}()
+	<-entered
+	if !kept() {
+		t.Error("a connection is not kept")
+	}
+	ctx, cancel := context.WithCancel(testContext(t))
+	drained := make(chan error, 1)
+	go func() { drained <- o.Node(0).Drain(ctx) }()
+	for step := testContext(t); kept(); {
+		if step.Err() != nil {
+			t.Fatal("connections are kept while the node drains")
+		}
+	}
+	cancel()
+	if err := <-drained; err == nil {
+		t.Error("the node has drained although a turn holds it")
+	}
+	if !kept() {
+		t.Error("a connection is not kept after a drain that was given up")
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // A handler that is mounted elsewhere serves, too.
 func TestNewHandler(t *testing.T) {
 	o := open(t)

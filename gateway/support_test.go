@@ -187,6 +187,21 @@ func (d *desk) Tell(ctx context.Context, r *deskv1.AddRequest) error {
 
 func (d *desk) TellOnce(ctx context.Context, r *deskv1.AddRequest) error { return d.Tell(ctx, r) }
 
+// keyOn returns the key of a desk that lives on a node.
+func (o *office) keyOn(t testing.TB, node int) string {
+	t.Helper()
+	for i := 0; ; i++ {
+		key := fmt.Sprint("on", i)
+		if pid := deskv1cajun.NewDeskPid(o.Client(), key); o.Owner(pid) == node {
+			return key
+		} else if _, err := pid.Look(testContext(t), &deskv1.LookRequest{}); err != nil || i > 1000 {
+			t.Fatalf("no desk on node %d: %v", node, err)
+		} else if o.Owner(pid) == node {
+			return key
+		}
+	}
+}
+
 // answer is an HTTP response that was read.
 type answer struct {
 	*http.Response
