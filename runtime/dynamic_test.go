@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cajun-go/cajun/cajuntest"
 	"github.com/cajun-go/cajun/guarantee"
+	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link/memlink"
 	"github.com/cajun-go/cajun/metadata"
 	"github.com/cajun-go/cajun/metadata/memmeta"
@@ -293,15 +295,20 @@ func TestInterceptorsSeeForeignMessages(t *testing.T) {
 	}
 }
 
-// schemaless is a store in which no schemas can be read.
+// schemaless is a store in which no schemas can be read, or in which reading them
+// takes for ever.
 type schemaless struct {
 	metadata.Store
-	on atomic.Bool
+	on, hangs atomic.Bool
 }
 
 func (b *schemaless) Get(ctx context.Context, key string) (metadata.Entry, bool, error) {
 	if b.on.Load() && strings.Contains(key, "/schemas/") {
 		return metadata.Entry{}, false, errRehearsed
+	}
+	if b.hangs.Load() && strings.Contains(key, "/schemas/") {
+		<-ctx.Done()
+		return metadata.Entry{}, false, ctx.Err()
 	}
 	return b.Store.Get(ctx, key)
 }
@@ -341,5 +348,40 @@ func TestKindsStayKnownWhileTheStoreIsAway(t *testing.T) {
 	eventually(t, "the second node's schema is read", func() bool {
 		kind, err := client.Kind(testContext(t), probev1cajun.EchoKind)
 		return err == nil && kind != known
+	})
+}
+
+// A call of a kind that is not known yet does not wait for the store once for each
+// node that hosts the kind.
+func TestStoreThatHangsHoldsTheFirstCallOnce(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		store, network, hosts := memmeta.New(), memlink.NewNetwork(), newStage().options()
+		defer store.Close()
+		start := func(s metadata.Store, opts ...cajun.Option) *cajun.Node {
+			n, err := cajun.Start(t.Context(), append(opts, cajun.WithMetadata(s), cajun.WithState(memstate.New()), cajun.WithTransport(network.Transport()), cajun.WithLogger(slog.New(slog.DiscardHandler)))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		for range 4 {
+			defer start(store, hosts).Close()
+		}
+		eyes := &schemaless{Store: store}
+		eyes.hangs.Store(true)
+		client := start(eyes, cajun.WithClientOnly())
+		defer client.Close()
+		began := time.Now()
+		if _, err := client.Kind(t.Context(), probev1cajun.EchoKind); connect.CodeOf(err) != connect.CodeUnavailable {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		eyes.hangs.Store(false)
+		time.Sleep(2 * time.Second)
+		if _, err := client.Kind(t.Context(), probev1cajun.EchoKind); err != nil {
+			t.Error(err)
+		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// schemaTimeout bounds the reading of one schema.
+	// schemaTimeout bounds the reading of a kind's schema, from however many members.
 	schemaTimeout = 5 * time.Second
 	// schemaPause is how long what could not be read is not read again.
 	schemaPause = time.Second
@@ -139,6 +139,8 @@ func (n *Node) lookUp(k knownKind, name string, members *member.Snapshot) knownK
 		return k
 	}
 	var trouble *failure
+	ctx, cancel := context.WithTimeout(n.ctx, schemaTimeout)
+	defer cancel()
 	live := members.Live()
 	for i := len(live) - 1; i >= 0; i-- {
 		m := live[i]
@@ -148,13 +150,16 @@ func (n *Node) lookUp(k knownKind, name string, members *member.Snapshot) knownK
 		if m.Session == k.session && k.kind != nil {
 			return k
 		}
-		kind, fail := n.readSchema(m, k.identity, name)
+		kind, fail := n.readSchema(ctx, m, k.identity, name)
 		if fail == nil {
 			k.kind, k.session = kind, m.Session
 			return k
 		}
 		// It may be a moment late, or of an older version; others may know.
 		k.again, trouble = time.Now().Add(schemaPause), fail
+		if ctx.Err() != nil {
+			break // calls wait for this
+		}
 	}
 	if trouble != nil && k.kind != nil {
 		return k // what was known last is better than nothing
@@ -167,9 +172,7 @@ func (n *Node) lookUp(k knownKind, name string, members *member.Snapshot) knownK
 }
 
 // readSchema reads what a member has published about a kind that it hosts.
-func (n *Node) readSchema(m member.Member, identity, name string) (*DynamicKind, *failure) {
-	ctx, cancel := context.WithTimeout(n.ctx, schemaTimeout)
-	defer cancel()
+func (n *Node) readSchema(ctx context.Context, m member.Member, identity, name string) (*DynamicKind, *failure) {
 	e, found, err := n.config.metadata.Get(ctx, n.space.Schema(m.Session, identity))
 	if err != nil {
 		return nil, refuse(connect.CodeUnavailable, "the schema of %s cannot be read now: %v", name, err).because(err)
