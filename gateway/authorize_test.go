@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/cajun-go/cajun/gateway"
 	deskv1 "github.com/cajun-go/cajun/gateway/internal/gen/desk/v1"
@@ -52,4 +54,47 @@ func TestErrorsOfTheHook(t *testing.T) {
 	if o.runsOf("k") != 0 {
 		t.Error("a call that was not allowed reached the actor")
 	}
+}
+
+// looker is a stream of which an interceptor sees the messages.
+type looker struct {
+	connect.ServerStream
+	saw func(any)
+}
+
+func (l looker) Receive(msg any) error {
+	defer func() { l.saw(msg) }()
+	return l.ServerStream.Receive(msg)
+}
+
+func (l looker) Send(msg any) error {
+	l.saw(msg)
+	return l.ServerStream.Send(msg)
+}
+
+// An interceptor that checks requests sees the same ones wherever the actor lives,
+// and however they are encoded.
+func TestInterceptorsSeeMessages(t *testing.T) {
+	seen := make(chan protoreflect.FullName, 10)
+	o := open(t, gateway.WithInterceptors(func(next connect.ServerFunc) connect.ServerFunc {
+		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+			return next(ctx, spec, looker{stream, func(msg any) {
+				m := msg.(proto.Message).ProtoReflect()
+				if len(m.GetUnknown()) > 0 {
+					t.Error("a message was not read")
+				}
+				seen <- m.Descriptor().FullName()
+			}})
+		}
+	}))
+	o.doors(t, func(t *testing.T, base string) {
+		for name, opts := range protocols {
+			if _, err := try(testContext(t), t, clientFor(t, base+"/actors/seen", opts...), &deskv1.TryRequest{Script: "s"}); err != nil {
+				t.Fatal(err)
+			}
+			if in, out := <-seen, <-seen; in != "desk.v1.TryRequest" || out != "desk.v1.TryResponse" {
+				t.Errorf("%s: the interceptor saw %s and %s", name, in, out)
+			}
+		}
+	})
 }

@@ -84,7 +84,9 @@ func (h *handler) serve(ctx context.Context, k *cajun.DynamicKind, m *cajun.Dyna
 		return refuse(connect.CodeUnimplemented, "%s takes a stream of requests, which no actor does", in.procedure())
 	}
 	info, _ := connect.CallInfoForServerContext(ctx)
-	req := m.NewRequest(info != nil && info.Codec == connect.CodecNameProto)
+	// Interceptors may look at the messages, which then have to be what they are.
+	binary := info != nil && info.Codec == connect.CodecNameProto && len(h.config.interceptors) == 0
+	req := m.NewRequest(binary)
 	key, principal, err := h.admit(ctx, in, k, m, req, stream)
 	if err != nil {
 		return err
