@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/cajun-go/cajun/gateway"
 	deskv1 "github.com/cajun-go/cajun/gateway/internal/gen/desk/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
@@ -169,6 +171,10 @@ func TestGet(t *testing.T) {
 		message := "?connect=v1&encoding=json&message=" + url.QueryEscape(`{}`)
 		if a := o.get(base, "/actors/got/desk.v1.Desk/Look"+message); a.StatusCode != 200 || a.field("desk") != "got" {
 			t.Errorf("%s %s", a.Status, a.body)
+		}
+		// The answers of two actors may be at one URL.
+		if a := o.get(base, "/desk.v1.Desk/Look"+message, "Cajun-Key", "got"); a.field("desk") != "got" || !slices.Contains(a.Header.Values("Vary"), gateway.KeyHeader) {
+			t.Errorf("%s %v %s", a.Status, a.Header, a.body)
 		}
 		if a := o.get(base, "/desk.v1.Desk/Look?connect=v1&encoding=json&message="+url.QueryEscape(`{"desk":"in the query"}`)); a.field("desk") != "in the query" {
 			t.Errorf("%s %s", a.Status, a.body)

@@ -113,6 +113,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(t, r, err)
 		return
 	}
+	if r.Method == http.MethodGet {
+		w.Header().Add("Vary", KeyHeader) // no cache gives an actor's answer for another's
+	}
 	procedure, err := h.route(r, a)
 	if err != nil {
 		h.fail(t, r, err)
