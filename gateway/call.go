@@ -207,6 +207,9 @@ func unread(err error) error {
 	if !ok {
 		return err
 	}
+	if status, _ := statusOf(e); status.GetOutcome() != cajunv1.Outcome_OUTCOME_UNSPECIFIED {
+		return e // it comes from the transfer, which has said so
+	}
 	if e.Code() == connect.CodeUnknown {
 		e = connect.NewError(connect.CodeInvalidArgument, e.Message()).WithCause(err)
 	}

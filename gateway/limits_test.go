@@ -140,7 +140,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		stop := trickle(conn, " ")
 		defer stop()
 		text, err := io.ReadAll(conn)
-		if !strings.Contains(string(text), "429") || !strings.Contains(string(text), "took longer") {
+		if !strings.Contains(string(text), "429") || !strings.Contains(string(text), "took longer") || strings.Count(string(text), "CallStatus") != 1 {
 			t.Errorf("got %q, %v", text, err)
 		}
 	})
