@@ -20,13 +20,18 @@ import (
 // ended.
 const stubborn = 5 * time.Second
 
+// lull is how long the gateway of a node that has drained serves connections that
+// it has accepted, before the server stops: that drops requests which come then.
+const lull = 250 * time.Millisecond
+
 // gateway is a server that lives and dies with its node.
 type gateway struct {
-	handler *handler
-	server  *http.Server
-	address string
-	grace   time.Duration
-	logger  *slog.Logger
+	handler  *handler
+	listener net.Listener
+	server   *http.Server
+	address  string
+	grace    time.Duration
+	logger   *slog.Logger
 	// serving ends when nothing is accepted any more, and connections are those
 	// that are open.
 	serving     chan struct{}
@@ -69,14 +74,14 @@ func listen(n *cajun.Node, addr string, c *config) (cajun.Service, error) {
 		},
 	}
 	g.server.Protocols.SetHTTP1(true)
-	listener = netutil.LimitListener(listener, c.maxConnections)
+	g.listener = netutil.LimitListener(listener, c.maxConnections)
 	if c.tls == nil {
 		g.server.Protocols.SetUnencryptedHTTP2(true)
 	} else {
 		g.server.Protocols.SetHTTP2(true)
 		g.server.TLSConfig = c.tls.Clone()
 	}
-	go g.serve(listener)
+	go g.serve(g.listener)
 	g.logger.Info("gateway started", "address", listener.Addr().String(), "tls", c.tls != nil)
 	return g, nil
 }
@@ -109,13 +114,25 @@ func (g *gateway) serve(l net.Listener) {
 	} else {
 		err = g.server.Serve(l)
 	}
-	if !errors.Is(err, http.ErrServerClosed) {
+	if !errors.Is(err, http.ErrServerClosed) && g.handler.closing.Err() == nil {
 		g.logger.Error("the gateway accepts no more connections", "error", err)
 	}
 }
 
 // GatewayAddress implements cajun.Announced.
 func (g *gateway) GatewayAddress() string { return g.address }
+
+// lull accepts nothing more and serves what was accepted, each connection for one
+// more request, if the node has drained: none of its calls is to be lost.
+func (g *gateway) lull(ctx context.Context) {
+	if !g.handler.node.Draining() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lull)
+	defer cancel()
+	_ = g.listener.Close()
+	g.connections.wait(ctx)
+}
 
 // Close implements cajun.Service. It accepts nothing more, gives requests until
 // the grace is over to end, cuts off the others, and waits.
@@ -124,6 +141,7 @@ func (g *gateway) Close() error {
 		ctx, cancel := context.WithTimeout(context.Background(), g.grace)
 		defer cancel()
 		g.handler.close() // streams end at once
+		g.lull(ctx)
 		if err := g.server.Shutdown(ctx); err != nil {
 			_ = g.server.Close()
 		}

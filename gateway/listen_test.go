@@ -260,6 +260,30 @@ func TestConnectionsAreNotKeptWhileTheNodeDrains(t *testing.T) {
 	}
 }
 
+// What was accepted before the node has drained is served, also when the request
+// comes after that.
+func TestNoRequestIsLostWhenTheNodeHasDrained(t *testing.T) {
+	o := open(t)
+	conn := dial(t, o.elsewhere)
+	_, _ = io.WriteString(conn, "POST /actors/late/desk.v1.Desk/Try HTTP/1.1\r\nHost: x\r\n")
+	drained := make(chan error, 1)
+	go func() { drained <- o.Node(2).Drain(testContext(t)) }()
+	for ctx := testContext(t); ctx.Err() == nil; {
+		probe, err := net.Dial("tcp", strings.TrimPrefix(o.elsewhere, "http://"))
+		if err != nil {
+			break
+		}
+		probe.Close()
+	}
+	_, _ = io.WriteString(conn, "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+	if text, err := io.ReadAll(conn); err != nil || !strings.Contains(string(text), " 200 OK") || !strings.Contains(string(text), "Connection: close") {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
 // A handler that is mounted elsewhere serves, too.
 func TestNewHandler(t *testing.T) {
 	o := open(t)
