@@ -81,7 +81,7 @@ func (h *handler) healthMethods(file protoreflect.FileDescriptor) []connect.Meth
 
 // health tells whether the node, or a service of the cluster, serves.
 func (h *handler) health(ctx context.Context, service string) (protoreflect.EnumNumber, error) {
-	if h.node.Ready() != nil {
+	if h.node.Ready() != nil || h.node.Draining() { // callers go elsewhere in time
 		return statusNotServing, nil
 	}
 	if service == "" || service == healthService {

@@ -247,12 +247,21 @@ func TestConnectionsAreNotKeptWhileTheNodeDrains(t *testing.T) {
 			t.Fatal("connections are kept while the node drains")
 		}
 	}
+	health := func() string {
+		return o.curl(o.here, "/grpc.health.v1.Health/Check", `{"service":"desk.v1.Desk"}`).field("status")
+	}
+	if got := health(); got != "NOT_SERVING" {
+		t.Errorf("a node that drains is %s", got)
+	}
 	cancel()
 	if err := <-drained; err == nil {
 		t.Error("the node has drained although a turn holds it")
 	}
 	if !kept() {
 		t.Error("a connection is not kept after a drain that was given up")
+	}
+	if got := health(); got != "SERVING" {
+		t.Errorf("a node that drains no more is %s", got)
 	}
 	close(release)
 	if err := <-done; err != nil {
