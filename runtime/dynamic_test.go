@@ -11,9 +11,14 @@ import (
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/cajun-go/cajun/cajuntest"
+	cajunv1 "github.com/cajun-go/cajun/gen/cajun/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	"github.com/cajun-go/cajun/internal/bubble"
 	"github.com/cajun-go/cajun/link/memlink"
@@ -384,4 +389,57 @@ func TestStoreThatHangsHoldsTheFirstCallOnce(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// withSchema gives a generation a schema that is all its own.
+func (g *generation) withSchema(t *testing.T) *generation {
+	t.Helper()
+	options := new(descriptorpb.ServiceOptions)
+	proto.SetExtension(options, cajunv1.E_Actor, new(cajunv1.Actor))
+	name := protoreflect.FullName(g.kind.Name)
+	service := &descriptorpb.ServiceDescriptorProto{Name: proto.String(string(name.Name())), Options: options}
+	for _, method := range append([]string{"Say"}, g.names...) {
+		service.Method = append(service.Method, &descriptorpb.MethodDescriptorProto{Name: proto.String(method), InputType: proto.String(".probe.v1.EchoRequest"), OutputType: proto.String(".probe.v1.EchoReply")})
+	}
+	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
+		Name: proto.String("generation.proto"), Package: proto.String(string(name.Parent())), Syntax: proto.String("proto3"),
+		Dependency: []string{probev1.File_probe_v1_probe_proto.Path(), cajunv1.File_cajun_v1_options_proto.Path()},
+		Service:    []*descriptorpb.ServiceDescriptorProto{service},
+	}, protoregistry.GlobalFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.kind.Schema = &file
+	return g
+}
+
+// A node of an older generation that starts during an upgrade, or while it is
+// undone, takes no method away that another node has.
+func TestOlderNodesTakeNoMethodsAway(t *testing.T) {
+	older, newer := newGeneration("generation.v1.Grown", nil).withSchema(t), newGeneration("generation.v1.Grown", nil, "More").withSchema(t)
+	c := cajuntest.Start(t, 0)
+	client := c.Node(c.Add(cajun.WithClientOnly()))
+	knows := func() bool {
+		kind, err := client.Kind(testContext(t), "generation.v1.Grown")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, ok := kind.Method("More")
+		return ok
+	}
+	c.Add(older.host())
+	if knows() {
+		t.Error("a method is there that nobody has")
+	}
+	upgraded := c.Add(newer.host())
+	eventually(t, "the new method is known", knows)
+	c.Add(older.host())
+	for range 100 { // what was known before is told until the look-up has ended
+		if !knows() {
+			t.Fatal("the method is gone although a node has it")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	c.Node(upgraded).Close()
+	eventually(t, "the method is gone with its node", func() bool { return !knows() })
 }

@@ -21,10 +21,12 @@ type generation struct {
 	kind *cajun.Kind
 	say  *cajun.Method[*probev1.EchoRequest, *probev1.EchoReply]
 	more []*cajun.Method[*probev1.EchoRequest, *probev1.EchoReply]
+	// names are those of more.
+	names []string
 }
 
 func newGeneration(name string, aliases []string, more ...string) *generation {
-	g := &generation{kind: &cajun.Kind{Name: name, Aliases: aliases, Shards: 8}}
+	g := &generation{names: more, kind: &cajun.Kind{Name: name, Aliases: aliases, Shards: 8}}
 	g.say = cajun.NewMethod[*probev1.EchoRequest, *probev1.EchoReply](g.kind, "Say", cajun.MethodOptions{})
 	for _, m := range more {
 		g.more = append(g.more, cajun.NewMethod[*probev1.EchoRequest, *probev1.EchoReply](g.kind, m, cajun.MethodOptions{}))

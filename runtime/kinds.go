@@ -45,7 +45,7 @@ func (k *knownKind) fresh(generation uint64) bool {
 }
 
 // Kind returns the kind that a full name or an alias addresses, as the newest
-// live node that hosts it describes it; a kind that this node hosts is as its
+// live node that hosts it describes it, of those that have all its methods; a kind that this node hosts is as its
 // own generated code has it. The same value is returned as long as nothing
 // changes; for a moment after a change, and while the store cannot be read, it is
 // the one before. A name that no node has ever hosted is NotFound, and a kind
@@ -129,6 +129,25 @@ func hosted(identity string, members *member.Snapshot) bool {
 	return slices.ContainsFunc(members.Live(), func(m member.Member) bool { return m.Hosts(identity) })
 }
 
+// describers are the live members that host a kind, first those that know every
+// method which any of them knows, and otherwise the newest first. So a node of an
+// older generation that starts while others are upgraded takes no method away.
+func describers(identity string, members *member.Snapshot) []member.Member {
+	var hosts []member.Member
+	all := make(map[string]bool)
+	for _, m := range slices.Backward(members.Live()) {
+		if methods, ok := m.Kinds[identity]; ok {
+			hosts = append(hosts, m)
+			for _, name := range methods {
+				all[name] = true
+			}
+		}
+	}
+	lacks := func(m member.Member) int { return min(1, len(all)-len(m.Kinds[identity])) }
+	slices.SortStableFunc(hosts, func(a, b member.Member) int { return lacks(a) - lacks(b) })
+	return hosts
+}
+
 // lookUp finds out what a kind looks like now.
 func (n *Node) lookUp(k knownKind, name string, members *member.Snapshot) knownKind {
 	k.again, k.fail = time.Time{}, nil
@@ -141,12 +160,7 @@ func (n *Node) lookUp(k knownKind, name string, members *member.Snapshot) knownK
 	var trouble *failure
 	ctx, cancel := context.WithTimeout(n.ctx, schemaTimeout)
 	defer cancel()
-	live := members.Live()
-	for i := len(live) - 1; i >= 0; i-- {
-		m := live[i]
-		if !m.Hosts(k.identity) {
-			continue
-		}
+	for _, m := range describers(k.identity, members) {
 		if m.Session == k.session && k.kind != nil {
 			return k
 		}
