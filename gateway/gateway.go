@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -94,6 +95,9 @@ func checkAddress(addr string, c *config) error {
 	}
 	if c.tls != nil && len(c.tls.Certificates) == 0 && c.tls.GetCertificate == nil && c.tls.GetConfigForClient == nil {
 		return errors.New("gateway: the config of WithTLS has no certificate")
+	}
+	if c.tls != nil && c.tls.ClientAuth >= tls.VerifyClientCertIfGiven && c.tls.ClientCAs == nil && c.tls.GetConfigForClient == nil {
+		return errors.New("gateway: the config of WithTLS verifies clients and has no ClientCAs: every authority that the system trusts could then name them; set ClientCAs")
 	}
 	if c.tls != nil || c.insecure || host == "localhost" {
 		return nil

@@ -61,6 +61,7 @@ func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		"WithMaxMessage":              gateway.WithMaxMessage(0),
 		"WithTransferTimeout":         gateway.WithTransferTimeout(-1),
 		"WithTLS":                     gateway.WithTLS(&tls.Config{MinVersion: tls.VersionTLS13}),
+		"has no ClientCAs":            gateway.WithTLS(&tls.Config{Certificates: make([]tls.Certificate, 1), ClientAuth: tls.RequireAndVerifyClientCert}),
 		"WithTLS was given no config": gateway.WithTLS(nil),
 	} {
 		if err := refused(t, "127.0.0.1:0", o); err == nil || !strings.Contains(err.Error(), what) {
