@@ -29,11 +29,6 @@ const (
 	// is noted about it.
 	MaxItem    = 112 << 10
 	maxSettled = MaxTurn + 2*MaxItem + 16<<10
-	// KeyRetention is how long a call under the caller's own key is remembered.
-	// After it, the same key is a new call.
-	KeyRetention = 24 * time.Hour
-	// MaxCallKey is the longest key of the caller's own choice, in bytes.
-	MaxCallKey = 256
 	// maxWrites bounds how often a turn is written that the store keeps losing.
 	maxWrites = 5
 	// maxObsolete bounds how many rows of ended sessions and expired keys one
@@ -67,6 +62,8 @@ type Actor struct {
 	state   []byte
 	callers map[string]*guarantee.Window[*statev1.Reply]
 	keys    map[string]*statev1.KeyRow
+	// keyBytes is what keys take, about.
+	keyBytes int
 	// aging holds the names of keys in the order in which they expire, the next
 	// one first; those that were used anew since are in it twice.
 	aging []aged
@@ -244,6 +241,9 @@ func (a *Actor) Look(call guarantee.CallID, method string, watermark uint64, ope
 	if call.Key != "" {
 		if row, ok := a.keys[keyName(method, call.Key)]; ok && row.GetExpires() >= time.Now().Unix() {
 			return row.GetReply(), guarantee.Known
+		}
+		if a.expire(time.Now().Unix()); len(a.keys) >= MaxKeys || a.keyBytes >= MaxKeyBytes {
+			return nil, guarantee.Full
 		}
 		return nil, guarantee.New
 	}
@@ -448,15 +448,7 @@ func (a *Actor) itemRows(c *state.Commit) error {
 // anew.
 func (a *Actor) sweep(put []state.Row) []string {
 	a.forgetEnded()
-	now := time.Now().Unix()
-	for len(a.aging) > 0 && a.aging[0].expires < now {
-		next := a.aging[0]
-		a.aging = a.aging[1:]
-		if row, ok := a.keys[next.name]; ok && row.GetExpires() == next.expires {
-			delete(a.keys, next.name)
-			a.obsolete = append(a.obsolete, keyRow+next.name)
-		}
-	}
+	a.expire(time.Now().Unix())
 	a.obsolete = slices.DeleteFunc(a.obsolete, func(name string) bool {
 		return slices.ContainsFunc(put, func(r state.Row) bool { return r.Name == name })
 	})
@@ -512,13 +504,3 @@ func (a *Actor) window(session string) *guarantee.Window[*statev1.Reply] {
 	}
 	return w
 }
-
-func (a *Actor) rememberKey(name string, row *statev1.KeyRow) {
-	if a.keys == nil {
-		a.keys = make(map[string]*statev1.KeyRow)
-	}
-	a.keys[name] = row
-	a.aging = append(a.aging, aged{name, row.GetExpires()})
-}
-
-func keyName(method, key string) string { return method + "\x00" + key }

@@ -377,6 +377,61 @@ func TestLookAndWatermark(t *testing.T) {
 
 // TestKeys remembers calls under keys for a day, and no longer, in memory and
 // in the store.
+// TestKeysAreBounded: an actor that remembers as many calls as it may takes no new
+// ones under keys until some are forgotten, also when it has been loaded anew.
+func TestKeysAreBounded(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		b := newBook(t)
+		a := b.load("a", mine)
+		byKey := func(key string, reply []byte) journal.Turn {
+			return journal.Turn{State: []byte("x"), Call: guarantee.CallID{Key: key}, Method: "M", Reply: &statev1.Reply{Payload: reply}}
+		}
+		commit := func(turns ...journal.Turn) {
+			t.Helper()
+			for _, turn := range turns {
+				for !a.Add(turn) {
+					if err := a.Flush(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if err := a.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		look := func(a *journal.Actor, key string) guarantee.Verdict {
+			_, v := a.Look(guarantee.CallID{Key: key}, "M", 0)
+			return v
+		}
+		for i := range journal.MaxKeys - 1 {
+			commit(byKey(fmt.Sprint("k", i), nil))
+		}
+		if v := look(a, "one"); v != guarantee.New {
+			t.Fatalf("before the limit: %v", v)
+		}
+		commit(byKey("last", nil))
+		for _, a := range []*journal.Actor{a, b.load("a", mine)} {
+			if v := look(a, "one more"); v != guarantee.Full {
+				t.Errorf("at the limit: %v", v)
+			}
+			if v := look(a, "k0"); v != guarantee.Known {
+				t.Errorf("a repeat at the limit: %v", v)
+			}
+		}
+		time.Sleep(journal.KeyRetention + time.Minute)
+		if v := look(a, "one more"); v != guarantee.New {
+			t.Errorf("a day later: %v", v)
+		}
+		for i := range journal.MaxKeyBytes >> 19 {
+			commit(byKey(fmt.Sprint("big", i), make([]byte, 512<<10)))
+		}
+		if v := look(a, "one more"); v != guarantee.Full {
+			t.Errorf("with large replies: %v", v)
+		}
+	})
+}
+
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	bubble.Test(t, func(t *testing.T) {

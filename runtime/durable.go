@@ -135,6 +135,10 @@ func (a *activation) recall(c *call) (r result, done bool) {
 		return result{fail: refuse(connect.CodeFailedPrecondition,
 			"call %s is forgotten: its caller has acknowledged it or given it up", c.id)}, true
 	case guarantee.Full:
+		if c.id.Key != "" {
+			return result{fail: refuse(connect.CodeResourceExhausted,
+				"the actor remembers as many calls under keys of their callers as it may, for %v each: spread the work over more actors, or use keys only for what is worth it", journal.KeyRetention)}, true
+		}
 		return result{fail: refuse(connect.CodeResourceExhausted,
 			"the caller has more than %d EXACTLY_ONCE calls unacknowledged at this actor", guarantee.MaxOutstanding)}, true
 	}
