@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -21,12 +22,13 @@ func TestBrowser(t *testing.T) {
 	site := newSite(t)
 	o := open(t, gateway.WithCORS(site.URL))
 	closed := open(t)
+	wide := open(t, gateway.WithCORS(site.URL), gateway.WithTLS(certified(t)))
 
-	query := url.Values{"open": {o.here, o.elsewhere}, "closed": {closed.here, closed.elsewhere}}
+	query := url.Values{"open": {o.here, o.elsewhere}, "closed": {closed.here, closed.elsewhere}, "wide": {"https://" + host(wide.here), "https://" + host(wide.elsewhere)}}
 	log := browse(t, chromium, site.URL+"/page.html?"+query.Encode())
 	select {
 	case r := <-site.reports:
-		if len(r.Report) != 12 { // three transports to four gateways
+		if len(r.Report) != 18 { // three transports to six gateways
 			t.Errorf("%d results in\n%s", len(r.Report), r.Page)
 		}
 		for name, result := range r.Report {
@@ -43,6 +45,14 @@ func TestBrowser(t *testing.T) {
 	if n := closed.runsOf("closed"); n != 0 {
 		t.Errorf("%d calls of a page that was not let in have reached an actor", n)
 	}
+}
+
+// certified has a certificate, which nobody knows.
+func certified(t *testing.T) *tls.Config {
+	t.Helper()
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	return &tls.Config{Certificates: s.TLS.Certificates, MinVersion: tls.VersionTLS12}
 }
 
 // report is what the page tells: a result of each step, and what it shows.
@@ -91,7 +101,7 @@ func browse(t *testing.T, chromium, page string) (log func() string) {
 	// Without a sandbox, which needs rights that a container does not give: the only
 	// page that is opened is ours.
 	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-		"--disable-component-update", "--disable-extensions", "--user-data-dir="+t.TempDir(), "--enable-logging=stderr", page)
+		"--disable-component-update", "--disable-extensions", "--user-data-dir="+t.TempDir(), "--enable-logging=stderr", "--ignore-certificate-errors", page)
 	group(cmd)
 	var errs lockedBuffer
 	cmd.Stderr = &errs

@@ -1,6 +1,6 @@
 // Runs the scenario under Node with all transports: node node.js <base URL>.
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
-import { run } from "./scenario.js";
+import { crowd, run } from "./scenario.js";
 
 const transports = {
   "Connect over HTTP/1.1": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1" }),
@@ -16,6 +16,7 @@ let failed = 0;
 for (const [name, transport] of Object.entries(transports)) {
   try {
     await run(`${name} at ${base}`, base, transport);
+    await crowd(`${name} at ${base}`, base, transport);
     console.log(`ok ${name}`);
   } catch (e) {
     failed++;

@@ -1,10 +1,11 @@
 // Runs the scenario in a browser, with the transports that browsers have, and tells
 // the server that the page comes from what came of it. What the query names as
-// "open" are base URLs of gateways that let the page in; "closed" ones do not.
+// "open" are base URLs of gateways that let the page in; "closed" ones do not, and
+// "wide" ones speak HTTP/2, so that a browser opens more than six streams to them.
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 import { Desk } from "./gen/desk/v1/desk_pb.js";
-import { run } from "./scenario.js";
+import { crowd, run } from "./scenario.js";
 
 const transports = {
   Connect: (baseUrl) => createConnectTransport({ baseUrl }),
@@ -31,6 +32,11 @@ const query = new URLSearchParams(location.search);
 for (const base of query.getAll("open")) {
   for (const [name, transport] of Object.entries(transports)) {
     await attempt(`${name} to ${base}`, () => run(`${name} at ${base}`, base, transport));
+  }
+}
+for (const base of query.getAll("wide")) {
+  for (const [name, transport] of Object.entries(transports)) {
+    await attempt(`${name} to ${base}`, () => crowd(`${name} at ${base}`, base, transport));
   }
 }
 for (const base of query.getAll("closed")) {

@@ -86,3 +86,17 @@ async function follow(desk) {
   check(sum === 20n, `the stream ended at the sum ${sum}`);
   await desk.try({ script: "left" }, { timeoutMs: 20_000 }); // it answers when the stream has ended for the actor
 }
+
+// crowd has ten follow a desk at once: all get each event.
+export async function crowd(name, base, transportTo) {
+  const desk = createClient(Desk, transportTo(`${base}/actors/${encodeURIComponent(`${name}/crowded`)}`));
+  const leaving = new AbortController();
+  const streams = Array.from({ length: 10 }, () => desk.watch({}, { signal: leaving.signal })[Symbol.asyncIterator]());
+  for (let sum = 0n; sum < 3n; sum++) {
+    for (const { value } of await Promise.all(streams.map((stream) => stream.next()))) {
+      check(value.sum === sum, `an event tells the sum ${value?.sum} and not ${sum}`);
+    }
+    await desk.add({ amount: 1n });
+  }
+  leaving.abort();
+}
