@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -91,13 +92,12 @@ func TestBufCurl(t *testing.T) {
 					return append([]string{"curl", "--http2-prior-knowledge", "--protocol", protocol}, args...)
 				}
 				key := protocol + " at " + host(base)
-				wantAll(t, "a call", output(t, path, buf("-d", `{"amount": 2, "desk": "`+key+`"}`, base+"/desk.v1.Desk/Add")...), `"sum": "2"`)
-				wantAll(t, "a key in a header", output(t, path, buf("-H", "Cajun-Key: buf", "-d", `{}`, base+"/desk.v1.Desk/Try")...), `"desk": "buf"`)
+				wantAll(t, "a key in the path", output(t, path, buf("-d", `{"amount": 2}`, base+"/actors/"+url.PathEscape(key)+"/desk.v1.Desk/Add")...), `"sum": "2"`)
 				out, err := run(t, path, buf("-H", "Cajun-Key: buf", "-d", `{"script": "refuse"}`, base+"/desk.v1.Desk/Try")...)
 				if err == nil {
 					t.Error("an error is none")
 				}
-				wantAll(t, "an error", out, "not_found", "no such thing", "cajun.v1.CallStatus")
+				wantAll(t, "an error, with the key in a header", out, "not_found", "no such thing", "cajun.v1.CallStatus")
 
 				p := launch(t, "", path, buf("-d", `{"desk": "`+key+`"}`, base+"/desk.v1.Desk/Watch")...)
 				p.await(`"sum": "2"`)
