@@ -78,8 +78,8 @@ func (a *activation) newFeed(c *call) (*feed, *failure) {
 	}
 	f := &feed{activation: a, spec: c.method.spec, turn: &c.turn, stop: func() {}, told: make(chan struct{})}
 	f.life, f.cancel = context.WithCancelCause(a.shard.ctx)
-	if !c.streamDeadline.IsZero() {
-		f.life, f.stop = context.WithDeadline(f.life, c.streamDeadline)
+	if c.opens != nil && !c.opens.deadline.IsZero() {
+		f.life, f.stop = context.WithDeadline(f.life, c.opens.deadline)
 	}
 	if !c.turn.deadline.IsZero() {
 		f.opening = time.AfterFunc(time.Until(c.turn.deadline), func() { c.turn.end(context.DeadlineExceeded) })
@@ -98,9 +98,9 @@ func (a *activation) newFeed(c *call) (*feed, *failure) {
 // outlet returns the way to the call's reader.
 func (c *call) outlet(n *Node, f *feed) outlet {
 	switch {
-	case c.reader != nil:
-		c.reader.attach(func() { f.cancel(errUnread) })
-		return localOutlet{c.reader, c.copyReply, c.convert != nil}
+	case c.opens != nil && c.opens.reader != nil:
+		c.opens.reader.attach(func() { f.cancel(errUnread) })
+		return localOutlet{c.opens.reader, c.copyReply, c.convert != nil}
 	case c.remote.peer != nil:
 		return newRemoteOutlet(n, c.remote, f)
 	}

@@ -30,7 +30,9 @@ func (n *Node) callLocal(ctx context.Context, o *outgoing, s *shard, req proto.M
 		return nil, fail
 	}
 	c.turn.deadline = o.deadline
-	c.reader, c.streamDeadline = o.reader, o.streamDeadline
+	if o.spec.streams {
+		c.opens = &opening{o.reader, o.streamDeadline}
+	}
 	c.watermark, c.open = o.progress()
 	if o.isOneWay() {
 		return nil, s.deliver(o.key, c)

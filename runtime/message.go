@@ -70,14 +70,21 @@ type call struct {
 	inline bool
 	waiter *waiter
 	remote remoteCaller
-	// reader is a local one of a stream, which lasts until streamDeadline at most.
-	reader         *reader
-	streamDeadline time.Time
+	// opens is about the stream that the call opens, if it does. It stands apart so
+	// that other calls are no larger.
+	opens *opening
 	// joined are repeats of this call that arrived while it was here; guarded
 	// by the activation's mutex.
 	joined []*call
 	// original is the call that this one has joined.
 	original atomic.Pointer[call]
+}
+
+// opening is what is known of a stream before it is open: who reads it, on the
+// actor's own node, and until when it may last.
+type opening struct {
+	reader   *reader
+	deadline time.Time
 }
 
 // remoteCaller says where a reply goes.

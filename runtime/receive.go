@@ -196,7 +196,7 @@ func (n *Node) admitRequest(p *peer, r *link.Request) (*call, *shard, *failure) 
 		c.turn.deadline = time.Now().Add(r.Timeout)
 	}
 	if r.StreamTimeout > 0 {
-		c.streamDeadline = time.Now().Add(r.StreamTimeout)
+		c.opens = &opening{deadline: time.Now().Add(r.StreamTimeout)}
 	}
 	for _, below := range r.OpenBelow {
 		c.open = append(c.open, r.Watermark-below)
