@@ -3,6 +3,7 @@
 package crashtest
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,21 +24,29 @@ const (
 func TestFailover(t *testing.T) {
 	c := start(t, 5, failoverTTL)
 	load := begin(c, 4, 100)
-	// Killing the first two in turn kills a leader each time, as the next in
-	// line takes over.
+	nodes := []int{0, 1, 2, 3, 4} // those that live, the oldest first
+	pick := func(leads bool) int {
+		t.Helper()
+		leader := c.caller.Cluster().Leader
+		i := slices.IndexFunc(nodes, func(node int) bool { return (c.session(node) == leader) == leads })
+		if i < 0 {
+			t.Fatalf("none of the nodes %v is one that leads: %v", nodes, leads)
+		}
+		return nodes[i]
+	}
+	// Who leads after a leader is whoever stands for it first, so roles are looked up.
 	for _, victim := range []struct {
 		role string
-		node int
+		pick func() int
 	}{
-		{"the youngest", 4},
-		{"the leader, the oldest", 0},
-		{"next in line", 2}, // behind node 1, which leads now
-		{"the leader who took over", 1},
+		{"the youngest", func() int { return nodes[len(nodes)-1] }},
+		{"the leader", func() int { return pick(true) }},
+		{"next in line", func() int { return pick(false) }},
+		{"the leader who took over", func() int { return pick(true) }},
 	} {
-		if leads := c.caller.Cluster().Leader == c.session(victim.node); leads != (victim.node < 2) {
-			t.Errorf("node %d leads: %v", victim.node, leads)
-		}
-		first, all := c.failover(victim.node)
+		node := victim.pick()
+		nodes = slices.DeleteFunc(nodes, func(n int) bool { return n == node })
+		first, all := c.failover(node)
 		t.Logf("killed %s: first actor back after %v, all after %v", victim.role, first.Round(time.Millisecond), all.Round(time.Millisecond))
 		if all > process.Patience(soon) {
 			t.Errorf("killed %s: its actors were away for %v to %v", victim.role, first, all)
