@@ -17,6 +17,17 @@ import (
 	cajun "github.com/cajun-go/cajun/runtime"
 )
 
+// outlast waits until the gateway has cut off so many connections, one after the
+// other, on which no headers came: so often has its time for headers passed.
+func outlast(t *testing.T, base string, times int) {
+	t.Helper()
+	for range times {
+		if _, err := io.Copy(io.Discard, dial(t, base)); err != nil {
+			t.Fatalf("a silent connection was not cut off: %v", err)
+		}
+	}
+}
+
 // TestQuietStreamsStay: the time between two events is nobody's fault.
 func TestQuietStreamsStay(t *testing.T) {
 	o := open(t, gateway.WithHeaderTimeout(100*time.Millisecond), gateway.WithTransferTimeout(100*time.Millisecond), gateway.WithIdleTimeout(100*time.Millisecond))
@@ -36,7 +47,7 @@ func TestQuietStreamsStay(t *testing.T) {
 				key := strings.ReplaceAll(t.Name(), " ", "-")
 				stream := follow(testContext(t), t, client, key)
 				wantSum(t, stream, 0)
-				time.Sleep(500 * time.Millisecond)
+				outlast(t, o.here, 5)
 				o.add(t, key, 1)
 				wantSum(t, stream, 1)
 			})
@@ -47,7 +58,7 @@ func TestQuietStreamsStay(t *testing.T) {
 // TestStreamReadersThatVanish close their connection, or take nothing any more, without
 // a word.
 func TestStreamReadersThatVanish(t *testing.T) {
-	o := open(t, gateway.WithTransferTimeout(200*time.Millisecond))
+	o := open(t, gateway.WithHeaderTimeout(100*time.Millisecond), gateway.WithTransferTimeout(200*time.Millisecond))
 	handlers := make(chan context.Context, 1)
 	o.on("watch gone", func(ctx context.Context) error {
 		handlers <- ctx
@@ -66,7 +77,7 @@ func TestStreamReadersThatVanish(t *testing.T) {
 				t.Fatal(line)
 			}
 			handler := <-handlers
-			time.Sleep(300 * time.Millisecond)
+			outlast(t, o.here, 3)
 			if handler.Err() != nil {
 				t.Fatal("the stream has ended by itself")
 			}
