@@ -36,7 +36,9 @@ type activation struct {
 	queued     int32
 	running    bool
 	removed    bool
-	passivate  bool
+	// passivate says that the actor is to leave memory once its mailbox is empty,
+	// idle that it is to leave unless something comes in before it has.
+	passivate, idle bool
 	// used is when the last turn ended, on the node's coarse clock.
 	used      int64
 	current   *call
@@ -235,12 +237,13 @@ func (a *activation) pop() (c *call, next int) {
 		c.next = nil
 		a.queued--
 		a.current = c
+		a.idle = false
 		return c, nextTurn
 	}
 	if a.durable != nil && a.durable.batch.waiting.Load() {
 		return nil, nextFlush
 	}
-	if a.passivate {
+	if a.passivate || a.idle {
 		return nil, nextPassivation
 	}
 	a.running = false
@@ -349,7 +352,7 @@ func (a *activation) passivateIfIdle(before int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.running && !a.removed && a.used <= before && len(a.feeds) == 0 {
-		a.passivate = true
+		a.idle = true
 		a.wake()
 	}
 }
@@ -358,7 +361,7 @@ func (a *activation) passivateIfIdle(before int64) {
 // calls came in meanwhile: the actor is then activated anew.
 func (a *activation) leaveMemory() bool {
 	a.mu.Lock()
-	a.passivate = false
+	a.passivate, a.idle = false, false
 	if a.head != nil || a.needsAttention() || a.attention.hasBusiness() && a.shard.phase.Load() == shardServing {
 		a.mu.Unlock()
 		return false

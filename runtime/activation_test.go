@@ -3,6 +3,8 @@ package cajun_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,12 +23,18 @@ func TestPassivation(t *testing.T) {
 		ctx := t.Context()
 		pid := w.counterOn(0, owner, "a")
 		hook := func() string { return w.hooksOf(key(pid)) }
-		w.forgetHooks()
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if hook() != "-" {
+		w.forgetHooks()
+		if _, err := pid.Get(ctx, &probev1.GetRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if hook() != "+-" {
 			t.Fatalf("idle: %s", w.noted())
 		}
+		w.forgetHooks()
 		// Used again and again, it stays.
 		for range 10 {
 			if _, err := pid.Get(ctx, &probev1.GetRequest{}); err != nil {
@@ -34,12 +42,12 @@ func TestPassivation(t *testing.T) {
 			}
 			time.Sleep(1500 * time.Millisecond)
 		}
-		if hook() != "-+" {
+		if hook() != "+" {
 			t.Fatalf("in use: %s", w.noted())
 		}
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
-		if hook() != "-+-" {
+		if hook() != "+-" {
 			t.Fatalf("idle again: %s", w.noted())
 		}
 		// A turn that takes longer than the timeout is not idle.
@@ -47,8 +55,52 @@ func TestPassivation(t *testing.T) {
 		if _, err := pid.Add(ctx, &probev1.AddRequest{Script: "long"}); err != nil {
 			t.Fatal(err)
 		}
-		if hook() != "-+-+" {
+		if hook() != "+-+" {
 			t.Fatalf("busy: %s", w.noted())
+		}
+	})
+}
+
+// TestCallsWhenIdle calls actors in the very moments in which they have been idle
+// for long enough: one that a call reached first stays, however close it was.
+func TestCallsWhenIdle(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		var mu sync.Mutex
+		last := map[string]time.Time{} // when an actor's last turn was
+		w.on("turn", func(_ context.Context, self *cajun.Self) error {
+			mu.Lock()
+			defer mu.Unlock()
+			last[self.Key()] = time.Now()
+			return nil
+		})
+		left, early := 0, 0
+		w.leaving = func(key string) {
+			mu.Lock()
+			defer mu.Unlock()
+			left++
+			if time.Since(last[key]) < time.Second {
+				early++
+			}
+		}
+		var all sync.WaitGroup
+		for k := range 50 {
+			all.Go(func() {
+				pid := probev1cajun.NewCounterPid(w.Node(0), fmt.Sprint(k))
+				for range 20 {
+					if _, err := pid.Add(t.Context(), &probev1.AddRequest{Script: "turn"}); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(2 * time.Second)
+				}
+			})
+		}
+		all.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if early > 0 || left == 0 {
+			t.Errorf("%d actors left memory, %d of them right after a turn", left, early)
 		}
 	})
 }

@@ -30,6 +30,8 @@ type stage struct {
 	seen []cajun.Call
 	// hook is what counters do when they enter memory.
 	hook func(context.Context, *cajun.Self) error
+	// leaving is told which counters leave memory.
+	leaving func(key string)
 	// hooks are the activations and passivations, in order.
 	hooks []string
 }
@@ -116,7 +118,15 @@ func (c *counter) OnActivate(ctx context.Context) error {
 	}
 	return nil
 }
-func (c *counter) OnPassivate(context.Context) error { c.stage.note("-" + c.self.Key()); return nil }
+
+func (c *counter) OnPassivate(context.Context) error {
+	c.stage.note("-" + c.self.Key())
+	if c.stage.leaving != nil {
+		c.stage.leaving(c.self.Key())
+	}
+	return nil
+}
+
 func (c *counter) Add(ctx context.Context, r *probev1.AddRequest) (*probev1.AddReply, error) {
 	c.state.Sum += r.GetAmount()
 	c.state.Runs++
