@@ -1,6 +1,10 @@
 package gateway
 
-import "net/http"
+import (
+	"net/http"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
 
 // CallKey is the key under which an actor remembers a call.
 func CallKey(principal, key string) string { return callKey(principal, key) }
@@ -15,3 +19,6 @@ func Doors(h http.Handler) int {
 
 // Outward is what callers outside the cluster are told of an error.
 func Outward(err error) error { return outward(err) }
+
+// HealthFile describes the health service.
+func HealthFile() (protoreflect.FileDescriptor, error) { return healthFile() }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
@@ -16,9 +17,14 @@ const healthService = "grpc.health.v1.Health"
 
 // The values of its enum ServingStatus.
 const (
-	statusServing    protoreflect.EnumNumber = 1
-	statusNotServing protoreflect.EnumNumber = 2
+	statusServing        protoreflect.EnumNumber = 1
+	statusNotServing     protoreflect.EnumNumber = 2
+	statusServiceUnknown protoreflect.EnumNumber = 3
 )
+
+// healthPeriod is how often Watch looks: what health depends on is spread over node
+// and cluster.
+const healthPeriod = time.Second
 
 // healthFile describes the service. It is written down here, and not registered,
 // as programs that link gRPC have registered it already.
@@ -48,34 +54,65 @@ func healthFile() (protoreflect.FileDescriptor, error) {
 	}, nil)
 }
 
-// healthMethods serve the service. Watch is unimplemented, which clients take for
-// a server whose health they have to ask for.
+// healthMethods serve the service.
 func (h *handler) healthMethods(file protoreflect.FileDescriptor) []connect.Method {
-	service := file.Services().ByName("Health")
-	check, watch := service.Methods().ByName("Check"), service.Methods().ByName("Watch")
-	return []connect.Method{
-		{
-			Spec: connect.Spec{Schema: check, Procedure: "/" + healthService + "/Check"},
+	method := func(name protoreflect.Name, kind connect.StreamType, serve func(context.Context, string, func(protoreflect.EnumNumber) error) error) connect.Method {
+		desc := file.Services().ByName("Health").Methods().ByName(name)
+		return connect.Method{
+			Spec: connect.Spec{Schema: desc, Procedure: "/" + healthService + "/" + string(name), StreamType: kind},
 			Handler: func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
-				req := dynamicpb.NewMessage(check.Input())
+				req := dynamicpb.NewMessage(desc.Input())
 				if err := stream.Receive(req); err != nil {
 					return unread(err)
 				}
-				status, err := h.health(ctx, req.Get(check.Input().Fields().ByName("service")).String())
-				if err != nil {
-					return err
-				}
-				reply := dynamicpb.NewMessage(check.Output())
-				reply.Set(check.Output().Fields().ByName("status"), protoreflect.ValueOfEnum(status))
-				return stream.Send(reply)
+				return serve(ctx, req.Get(desc.Input().Fields().ByName("service")).String(), func(status protoreflect.EnumNumber) error {
+					reply := dynamicpb.NewMessage(desc.Output())
+					reply.Set(desc.Output().Fields().ByName("status"), protoreflect.ValueOfEnum(status))
+					return stream.Send(reply)
+				})
 			},
-		},
-		{
-			Spec: connect.Spec{Schema: watch, Procedure: "/" + healthService + "/Watch", StreamType: connect.StreamTypeServer},
-			Handler: func(context.Context, connect.Spec, connect.ServerStream) error {
-				return refuse(connect.CodeUnimplemented, "ask with Check")
-			},
-		},
+		}
+	}
+	return []connect.Method{
+		method("Check", connect.StreamTypeUnary, h.checkHealth),
+		method("Watch", connect.StreamTypeServer, h.watchHealth),
+	}
+}
+
+// checkHealth tells the health of a service.
+func (h *handler) checkHealth(ctx context.Context, service string, tell func(protoreflect.EnumNumber) error) error {
+	status, err := h.health(ctx, service)
+	if err != nil {
+		return err
+	}
+	return tell(status)
+}
+
+// watchHealth tells the health of a service now and whenever it has changed, until
+// the client leaves or the gateway closes. A service that is not known may become so.
+func (h *handler) watchHealth(ctx context.Context, service string, tell func(protoreflect.EnumNumber) error) error {
+	ticker := time.NewTicker(healthPeriod)
+	defer ticker.Stop()
+	for told := protoreflect.EnumNumber(-1); ; {
+		status, err := h.health(ctx, service)
+		if connect.CodeOf(err) == connect.CodeNotFound {
+			status = statusServiceUnknown
+		} else if err != nil {
+			return err
+		}
+		if status != told {
+			if err := tell(status); err != nil {
+				return err
+			}
+			told = status
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-h.closing.Done():
+			return refuse(connect.CodeUnavailable, "the gateway is closing: watch another one")
+		}
 	}
 }
 

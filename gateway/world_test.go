@@ -14,6 +14,7 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/grpcreflect/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/cajun-go/cajun/gateway"
 	deskv1 "github.com/cajun-go/cajun/gateway/internal/gen/desk/v1"
@@ -92,6 +93,60 @@ func TestHealth(t *testing.T) {
 		t.Errorf("the node itself: %s %s", a.Status, a.body)
 	}
 	o.curl(o.elsewhere, "/actors/a/desk.v1.Desk/Add", `{}`).want(t, 503, "unavailable", "no node hosts")
+}
+
+// TestHealthIsWatched: each change is told, once.
+func TestHealthIsWatched(t *testing.T) {
+	o := open(t)
+	file, err := gateway.HealthFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	method := file.Services().ByName("Health").Methods().ByName("Watch")
+	watch := func(service string) func() string {
+		req := dynamicpb.NewMessage(method.Input())
+		req.Set(method.Input().Fields().ByName("service"), protoreflect.ValueOf(service))
+		spec := connect.Spec{Schema: method, Procedure: "/grpc.health.v1.Health/Watch", StreamType: connect.StreamTypeServer}
+		stream, err := clientFor(t, o.elsewhere, connecthttp.WithGRPC()).CallServerStream(testContext(t), spec, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { stream.Close() })
+		return func() string {
+			got := dynamicpb.NewMessage(method.Output())
+			if err := stream.Receive(got); err != nil {
+				return connect.CodeOf(err).String()
+			}
+			status := method.Output().Fields().ByName("status")
+			return string(status.Enum().Values().ByNumber(got.Get(status).Enum()).Name())
+		}
+	}
+	desk, node, unknown := watch("desk.v1.Desk"), watch(""), watch("no.such.Service")
+	for want, next := range map[string]func() string{"SERVING": desk, "SERVICE_UNKNOWN": unknown} {
+		if got := next(); got != want {
+			t.Errorf("got %s instead of %s", got, want)
+		}
+	}
+	if got := node(); got != "SERVING" {
+		t.Errorf("the node is %s", got)
+	}
+	o.Node(0).Close()
+	o.Node(1).Close()
+	if got := desk(); got != "NOT_SERVING" {
+		t.Errorf("a service without hosts is %s", got)
+	}
+	closed := make(chan struct{})
+	go func() { o.Node(2).Close(); close(closed) }()
+	for _, next := range []func() string{desk, node, unknown} {
+		got := next()
+		if got == "NOT_SERVING" { // the node was so before its gateway
+			got = next()
+		}
+		if got != "unavailable" {
+			t.Errorf("the gateway closes, and who watches got %s", got)
+		}
+	}
+	<-closed
 }
 
 func TestCORS(t *testing.T) {
