@@ -134,14 +134,25 @@ func invoke(ctx context.Context, p Pid, spec *methodSpec, req proto.Message) (pr
 
 // invokeErrand is invoke for what the actor's owner is to do besides.
 func invokeErrand(ctx context.Context, p Pid, spec *methodSpec, req proto.Message, errand link.Errand) (proto.Message, error) {
+	n, o, err := p.outgoing(spec)
+	if err != nil {
+		return nil, err
+	}
+	defer n.recycle(o)
+	o.errand = errand
+	return n.call(ctx, o, req)
+}
+
+// outgoing is a new call of a method of the actor, and the node that makes it and
+// is to recycle it.
+func (p Pid) outgoing(spec *methodSpec) (*Node, *outgoing, error) {
 	n, fail := p.door()
 	if fail != nil {
-		return nil, fail.err()
+		return nil, nil, fail.err()
 	}
 	o := n.calls.Get().(*outgoing)
-	defer n.recycle(o)
-	o.spec, o.key, o.errand = spec, p.key, errand
-	return n.call(ctx, o, req)
+	o.spec, o.key = spec, p.key
+	return n, o, nil
 }
 
 // call makes the call that o describes.

@@ -92,12 +92,8 @@ func (c *call) takeRequest(o *outgoing, req proto.Message) *failure {
 			return refuse(connect.CodeInvalidArgument, "the stored request of %s cannot be read: %v", spec.path(), err)
 		}
 	case spec != o.spec && spec.request() != o.spec.request():
-		b, err := proto.Marshal(req)
-		if err == nil {
-			c.req = c.method.newRequest()
-			err = proto.Unmarshal(b, c.req)
-		}
-		if err != nil {
+		c.req = c.method.newRequest()
+		if err := transcribe(c.req, req); err != nil {
 			return refuse(connect.CodeInvalidArgument, "the request of %s cannot be read as one of %s: %v", o.spec.path(), spec.path(), err)
 		}
 	case c.copyReply || spec.opts.KeyField != 0:

@@ -152,28 +152,40 @@ func (c *call) local(r result) result {
 	if r.fail != nil || !c.method.spec.replies() {
 		return r
 	}
-	if c.convert != nil && !r.stored {
-		b, err := proto.Marshal(r.message)
-		if err != nil {
-			return result{fail: unreadableReply(err)}
-		}
-		r.payload, r.stored = b, true
+	known := c.method.spec.reply
+	if c.convert != nil {
+		known = c.convert
 	}
+	var err error
 	switch {
 	case r.stored:
-		reply := c.method.spec.reply
-		if c.convert != nil {
-			reply = c.convert
-		}
-		m := reply().New().Interface()
-		if err := proto.Unmarshal(r.payload, m); err != nil {
-			return result{fail: unreadableReply(err)}
-		}
-		return result{message: m, replayed: r.replayed}
+		r.message = known().New().Interface()
+		err = proto.Unmarshal(r.payload, r.message)
+	case c.convert != nil:
+		r.message, err = retyped(r.message, known())
 	case c.copyReply:
 		r.message = proto.Clone(r.message)
 	}
+	if err != nil {
+		return result{fail: unreadableReply(err)}
+	}
 	return r
+}
+
+// retyped is a message as one of another Go type: who knows other versions of the
+// proto understands it by its encoding.
+func retyped(m proto.Message, t protoreflect.MessageType) (proto.Message, error) {
+	to := t.New().Interface()
+	return to, transcribe(to, m)
+}
+
+// transcribe makes to what the encoding of m says.
+func transcribe(to, m proto.Message) error {
+	b, err := proto.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return proto.Unmarshal(b, to)
 }
 
 // repeats reports whether c is another attempt of the same call. A key of the

@@ -168,7 +168,7 @@ func (o *remoteOutlet) progress(p link.Progress) {
 		return
 	}
 	o.heard = time.Now()
-	if p.Received > o.received && p.Received <= o.sent {
+	if p.Received <= o.sent {
 		for ; o.received < p.Received; o.received++ {
 			dequeue(&o.kept)
 		}

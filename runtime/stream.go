@@ -76,13 +76,12 @@ func openStream(ctx context.Context, p Pid, spec *methodSpec, req proto.Message)
 	if capture, ok := ctx.Value(captureKey{}).(*capture); ok {
 		return nil, capture.take(p, spec, req)
 	}
-	n, fail := p.door()
-	if fail != nil {
-		return nil, fail.err()
+	n, o, err := p.outgoing(spec)
+	if err != nil {
+		return nil, err
 	}
-	o := n.calls.Get().(*outgoing)
 	defer n.recycle(o)
-	o.spec, o.key, o.reading = spec, p.key, ctx
+	o.reading = ctx
 	if _, err := n.call(ctx, o, req); err != nil {
 		if o.reader != nil { // an interceptor has refused what was open already
 			o.reader.close()

@@ -316,11 +316,7 @@ func copyMessage(to, from proto.Message) error {
 		proto.Merge(to, from)
 		return nil
 	}
-	b, err := proto.Marshal(from)
-	if err == nil {
-		err = proto.Unmarshal(b, to)
-	}
-	if err != nil {
+	if err := transcribe(to, from); err != nil {
 		return unreadableReply(err).err()
 	}
 	return nil
