@@ -151,7 +151,7 @@ func (c *cluster) isMember(session string) bool {
 func (c *cluster) eventually(what string, holds func() bool) time.Duration {
 	c.t.Helper()
 	began := time.Now()
-	limit := time.NewTimer(process.Patience(30 * time.Second))
+	limit := time.NewTimer(process.Limit(30 * time.Second))
 	defer limit.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

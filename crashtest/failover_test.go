@@ -48,7 +48,7 @@ func TestFailover(t *testing.T) {
 		nodes = slices.DeleteFunc(nodes, func(n int) bool { return n == node })
 		first, all := c.failover(node)
 		t.Logf("killed %s: first actor back after %v, all after %v", victim.role, first.Round(time.Millisecond), all.Round(time.Millisecond))
-		if all > process.Patience(soon) {
+		if all > process.Limit(soon) {
 			t.Errorf("killed %s: its actors were away for %v to %v", victim.role, first, all)
 		}
 		c.eventually("another leader", func() bool { l := c.caller.Cluster().Leader; return l != "" && c.isMember(l) })

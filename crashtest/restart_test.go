@@ -28,7 +28,7 @@ func TestRestartOfTheOnlyNode(t *testing.T) {
 		}
 		took := time.Since(began)
 		t.Logf("up %v after the restart, the actor back after %v", up, took)
-		if limit := process.Patience(3 * time.Second); took > limit {
+		if limit := process.Limit(3 * time.Second); took > limit {
 			t.Errorf("the actor was back after %v, want %v", took, limit)
 		}
 	}
@@ -56,7 +56,7 @@ func TestFullRestart(t *testing.T) {
 	load.undelivered(t, false)
 	load.audit(t)
 	t.Logf("%d shards had owners; the last call under way was answered %v after the kill", claimed, took)
-	if limit := process.Patience(5 * time.Second); took > limit {
+	if limit := process.Limit(5 * time.Second); took > limit {
 		t.Errorf("calls waited %v for the restarted nodes, want at most %v", took, limit)
 	}
 }
@@ -81,7 +81,7 @@ func TestOrphansAreClaimedUnasked(t *testing.T) {
 	c.eventually("every shard has an owner among the new nodes", func() bool { return c.orphans() == 0 })
 	took := time.Since(began)
 	t.Logf("%d shards were claimed unasked, %v after the kill", claimed, took)
-	if limit := process.Patience(5 * time.Second); took > limit {
+	if limit := process.Limit(5 * time.Second); took > limit {
 		t.Errorf("orphans were claimed %v after the kill, want at most %v", took, limit)
 	}
 }
@@ -128,13 +128,13 @@ func TestEtcdRestart(t *testing.T) {
 		}
 		took := time.Since(up)
 		t.Logf("etcd was away for %v; calls went through %v after it was back", up.Sub(began), took)
-		if limit := process.Patience(time.Second); took > limit {
+		if limit := process.Limit(time.Second); took > limit {
 			t.Errorf("calls went through only %v after etcd was back", took)
 		}
 	}
 	began := time.Now()
 	load.end()
-	if took := time.Since(began); took > process.Patience(5*time.Second) {
+	if took := time.Since(began); took > process.Limit(5*time.Second) {
 		t.Errorf("calls waited %v longer than the etcd was away", took)
 	}
 	load.undelivered(t, false)

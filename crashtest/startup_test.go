@@ -55,7 +55,7 @@ func TestStartUp(t *testing.T) {
 	}
 	all := time.Since(began)
 	t.Logf("from nothing: etcd after %v, the node after %v, the first reply after %v, one of each kind after %v", etcd, up, first, all)
-	if limit := process.Patience(2 * time.Second); first > limit {
+	if limit := process.Limit(2 * time.Second); first > limit {
 		t.Errorf("the first reply came after %v, want less than a second; even this busy machine gets %v", first, limit)
 	}
 }

@@ -72,7 +72,7 @@ func TestStoppedOwner(t *testing.T) {
 	gone := c.eventually("the stopped node's lease ends", func() bool { return !c.isMember(session) })
 	first, all := c.back(stopped, append([]string{read}, other[2:]...), began)
 	t.Logf("stopped: out of the members after %v, first actor back after %v, all after %v", gone, first, all)
-	if limit := ttl + process.Patience(time.Second); all > limit {
+	if limit := ttl + process.Limit(time.Second); all > limit {
 		t.Errorf("its actors were away for %v, want at most %v", all, limit)
 	}
 	if _, err := c.greet(ctx, guarantee.AtMostOnce, read, "65536"); err != nil {

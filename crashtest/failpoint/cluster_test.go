@@ -184,7 +184,7 @@ func (c *cluster) isMember(session string) bool {
 // until polls until the condition holds, for some time, and reports whether it
 // does.
 func (c *cluster) until(what string, holds func() bool) bool {
-	ctx, cancel := context.WithTimeout(c.t.Context(), process.Patience(20*time.Second))
+	ctx, cancel := context.WithTimeout(c.t.Context(), process.Limit(20*time.Second))
 	defer cancel()
 	if !poll(ctx, holds) {
 		c.t.Errorf("never: %s", what)

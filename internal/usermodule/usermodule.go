@@ -34,8 +34,9 @@ func New(t testing.TB) *Folder {
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip("there is no sh to type commands into")
 	}
-	// GOFLAGS of the test's own run, such as -race, are not the user's.
-	env := append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	// GOFLAGS of the test's own run, such as -race, are not the user's. Without the paths
+	// of files in them, what another run has compiled elsewhere can be used again.
+	env := append(os.Environ(), "GOWORK=off", "GOFLAGS=-trimpath")
 	return &Folder{t: t, Dir: t.TempDir(), env: env}
 }
 

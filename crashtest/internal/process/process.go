@@ -39,6 +39,10 @@ func Settings(settings any) error {
 // Patience stretches limits of time for builds and machines that are slow.
 func Patience(d time.Duration) time.Duration { return d * slowness }
 
+// Limit is Patience for limits at which a test fails: the tests of other packages
+// run beside it, and may take most of the machine.
+func Limit(d time.Duration) time.Duration { return 2 * Patience(d) }
+
 // Speaker writes a child's events, one per line.
 type Speaker struct{ mu sync.Mutex }
 
@@ -130,7 +134,7 @@ func (p *Process) Ready() string {
 // Await returns the rest of the first event that begins like this.
 func (p *Process) Await(prefix string) string {
 	p.t.Helper()
-	limit := time.NewTimer(Patience(20 * time.Second))
+	limit := time.NewTimer(Limit(20 * time.Second))
 	defer limit.Stop()
 	for {
 		rest, found, news := p.Find(prefix)
@@ -202,7 +206,7 @@ func (p *Process) Stop() {
 // AwaitStop waits until the process is stopped, by whomever.
 func (p *Process) AwaitStop() {
 	p.t.Helper()
-	limit := time.NewTimer(Patience(10 * time.Second))
+	limit := time.NewTimer(Limit(10 * time.Second))
 	defer limit.Stop()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
