@@ -2,6 +2,7 @@ package cajun_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"runtime"
 	"sync"
@@ -13,13 +14,18 @@ import (
 	"github.com/cajun-go/cajun/runtime/internal/gen/probe/v1/probev1cajun"
 )
 
-// TestManyTimers: 100,000 timers wait without a goroutine each, and all of them
-// are found by the nodes that take over.
+// manyTimers is how many TestManyTimers sets.
+var manyTimers = flag.Int("timers", 20_000, "how many timers wait at once in TestManyTimers")
+
+// TestManyTimers: timers wait without a goroutine each, and all of them are found
+// by the nodes that take over.
 func TestManyTimers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("sets 100,000 timers")
+		t.Skip("sets many timers")
 	}
-	const timers, actors = 100_000, 10_000
+	const each = 10
+	actors := *manyTimers / each
+	timers := actors * each
 	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		if owner == 0 {
 			t.Skip("all shards take part")
@@ -31,7 +37,7 @@ func TestManyTimers(t *testing.T) {
 			setting.Go(func() {
 				for i := part; i < actors; i += 100 {
 					w.on("set", func(ctx context.Context, self *cajun.Self) error {
-						for k := range timers / actors {
+						for k := range each {
 							err := cajun.Schedule(ctx, probev1cajun.NewEchoPid(self, self.Key()).Note, &probev1.EchoRequest{Text: "tick"}, cajun.Timer{Name: fmt.Sprint(k), After: time.Hour})
 							if err != nil {
 								return err
