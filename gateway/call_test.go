@@ -244,7 +244,7 @@ func TestCancelReachesTheHandler(t *testing.T) {
 		// A client of HTTP/1.1 cancels by leaving.
 		conn := dial(t, base)
 		body := `{"script":"wait"}`
-		_, _ = conn.Write([]byte("POST /actors/left/desk.v1.Desk/Try HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n" + body))
+		_, _ = conn.Write([]byte("POST /actors/left/desk.v1.Desk/Try HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n" + body))
 		<-entered
 		conn.Close()
 		if err := <-ended; !errors.Is(err, context.Canceled) {

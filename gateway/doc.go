@@ -32,7 +32,8 @@
 // # Safety
 //
 // A gateway lets everybody who reaches it call every actor. It listens on
-// loopback addresses only, unless it has TLS or WithInsecure consents; who may
-// call what is for WithAuthorize and WithInterceptors to say. The service by
-// which nodes talk to each other is never served.
+// loopback addresses only, unless it has TLS or WithInsecure consents, and is
+// called there by no name but localhost (see WithHosts). Who may call what is for
+// WithAuthorize and WithInterceptors to say. The service by which nodes talk to
+// each other is never served.
 package gateway

@@ -63,7 +63,7 @@ func FuzzDoor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, name, value, contentType string, body []byte) {
 		for _, host := range hosts {
 			before := o.runsAsked()
-			request := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: %s\r\n%s: %s\r\nContent-Length: %d\r\n\r\n%s", method, path, contentType, name, value, len(body), body)
+			request := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\n%s: %s\r\nContent-Length: %d\r\n\r\n%s", method, path, contentType, name, value, len(body), body)
 			text := exchange(t, host, request)
 			succeeded, timedOut := false, false
 			for _, m := range statusLine.FindAllStringSubmatch(text, -1) {

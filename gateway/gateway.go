@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -99,10 +98,8 @@ func checkAddress(addr string, c *config) error {
 	if c.tls != nil && c.tls.ClientAuth >= tls.VerifyClientCertIfGiven && c.tls.ClientCAs == nil && c.tls.GetConfigForClient == nil {
 		return errors.New("gateway: the config of WithTLS verifies clients and has no ClientCAs: every authority that the system trusts could then name them; set ClientCAs")
 	}
-	if c.tls != nil || c.insecure || host == "localhost" {
-		return nil
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+	c.hosts.any = len(c.hosts.names) == 0 && (c.tls != nil || !isLoopback(host))
+	if c.tls != nil || c.insecure || isLoopback(host) {
 		return nil
 	}
 	return fmt.Errorf("gateway: listening on %q without TLS would let everyone on that network call every actor and read every call: "+

@@ -47,6 +47,7 @@ type routes map[string]http.Handler
 func (r routes) Handle(pattern string, h http.Handler) { r[pattern] = h }
 
 func newHandler(n *cajun.Node, c *config) http.Handler {
+	c.hosts.any = len(c.hosts.names) == 0
 	h := makeHandler(n, c)
 	if err := errors.Join(c.errs...); err != nil {
 		// What was meant to keep callers out may be missing.
@@ -108,6 +109,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer t.drain()
+	if err := h.config.hosts.check(r.Host); err != nil {
+		h.fail(t, r, err)
+		return
+	}
 	a, err := parseAddress(r)
 	if err != nil {
 		h.fail(t, r, err)

@@ -183,7 +183,7 @@ func TestAuthorize(t *testing.T) {
 		}
 		// A call whose key is known is refused before its body is read.
 		conn := dial(t, base)
-		_, _ = conn.Write([]byte("POST /actors/k/desk.v1.Desk/Try HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"))
+		_, _ = conn.Write([]byte("POST /actors/k/desk.v1.Desk/Try HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"))
 		if line := readLine(t, conn); !strings.Contains(line, "403") {
 			t.Errorf("got %q", line)
 		}

@@ -94,7 +94,7 @@ func TestRequestsAtOnceAreBounded(t *testing.T) {
 func TestConnectionsAreBounded(t *testing.T) {
 	o := open(t, gateway.WithMaxConnections(1), gateway.WithIdleTimeout(time.Minute))
 	first := dial(t, o.here)
-	request := "POST /actors/c/desk.v1.Desk/Try HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+	request := "POST /actors/c/desk.v1.Desk/Try HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 	_, _ = io.WriteString(first, request)
 	if line := readLine(t, first); !strings.Contains(line, "200") {
 		t.Fatalf("got %q", line)
@@ -121,7 +121,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 // A client that sends nothing, or one byte now and then, does not stay.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	o := open(t, gateway.WithHeaderTimeout(100*time.Millisecond), gateway.WithTransferTimeout(100*time.Millisecond), gateway.WithIdleTimeout(100*time.Millisecond))
-	head := "POST /actors/slow/desk.v1.Desk/Try HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+	head := "POST /actors/slow/desk.v1.Desk/Try HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 	t.Run("idle", func(t *testing.T) {
 		if rest, err := io.ReadAll(dial(t, o.here)); err != nil {
 			t.Errorf("%q, %v", rest, err)

@@ -63,6 +63,7 @@ func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		"WithTLS":                     gateway.WithTLS(&tls.Config{MinVersion: tls.VersionTLS13}),
 		"has no ClientCAs":            gateway.WithTLS(&tls.Config{Certificates: make([]tls.Certificate, 1), ClientAuth: tls.RequireAndVerifyClientCert}),
 		"WithTLS was given no config": gateway.WithTLS(nil),
+		"WithHosts":                   gateway.WithHosts("https://api.example.com"),
 	} {
 		if err := refused(t, "127.0.0.1:0", o); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
@@ -275,7 +276,7 @@ func TestConnectionsAreNotKeptWhileTheNodeDrains(t *testing.T) {
 func TestNoRequestIsLostWhenTheNodeHasDrained(t *testing.T) {
 	o := open(t)
 	conn := dial(t, o.elsewhere)
-	_, _ = io.WriteString(conn, "POST /actors/late/desk.v1.Desk/Try HTTP/1.1\r\nHost: x\r\n")
+	_, _ = io.WriteString(conn, "POST /actors/late/desk.v1.Desk/Try HTTP/1.1\r\nHost: localhost\r\n")
 	drained := make(chan error, 1)
 	go func() { drained <- o.Node(2).Drain(testContext(t)) }()
 	for ctx := testContext(t); ctx.Err() == nil; {

@@ -57,6 +57,7 @@ type config struct {
 	authorize    Authorizer
 	interceptors []connect.ServerInterceptor
 	forward      []string
+	hosts        hosts
 	origins      []string
 	corsHeaders  []string
 	hidden       bool

@@ -65,7 +65,7 @@ func TestStreamReadersThatVanish(t *testing.T) {
 		return nil
 	})
 	body := string([]byte{0, 0, 0, 0, 2}) + "{}"
-	head := "POST /actors/gone/desk.v1.Desk/Watch HTTP/1.1\r\nHost: x\r\nContent-Type: application/connect+json\r\n"
+	head := "POST /actors/gone/desk.v1.Desk/Watch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/connect+json\r\n"
 	for name, request := range map[string]string{
 		"length":  fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(body), body),
 		"chunked": fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", head, len(body), body),
