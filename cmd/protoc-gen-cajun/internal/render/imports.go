@@ -128,7 +128,7 @@ func groupImports(source []byte) []byte {
 	var standard, others []string
 	for line := range strings.SplitSeq(block, "\n") {
 		// A path without a dot may be that of a module that is called hello.
-		if path := strings.TrimSpace(line); path == `"context"` || path == `"time"` {
+		if path := strings.TrimSpace(line); path == `"context"` || path == `"iter"` || path == `"time"` {
 			standard = append(standard, line)
 		} else {
 			others = append(others, line)

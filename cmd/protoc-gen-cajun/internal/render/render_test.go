@@ -3,8 +3,11 @@ package render
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/schema"
 )
 
 func TestDurationIsWrittenInItsLargestUnit(t *testing.T) {
@@ -55,9 +58,17 @@ func TestWrapKeepsLongWords(t *testing.T) {
 }
 
 func TestImportsOfModulesWithoutADotAreNotTheStandardLibrary(t *testing.T) {
-	const source = "package p\n\nimport (\n\t\"context\"\n\thellov1 \"hello/gen/v1\"\n\t\"time\"\n)\n\nvar X int\n"
-	const want = "package p\n\nimport (\n\t\"context\"\n\t\"time\"\n\n\thellov1 \"hello/gen/v1\"\n)\n\nvar X int\n"
+	const source = "package p\n\nimport (\n\t\"context\"\n\thellov1 \"hello/gen/v1\"\n\t\"iter\"\n\t\"time\"\n)\n\nvar X int\n"
+	const want = "package p\n\nimport (\n\t\"context\"\n\t\"iter\"\n\t\"time\"\n\n\thellov1 \"hello/gen/v1\"\n)\n\nvar X int\n"
 	if got := string(groupImports([]byte(source))); got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestBlankBlocksOfTheHeaderAreLeftOut(t *testing.T) {
+	p := schema.Package{Path: "example.com/p", Name: "p"}
+	source, err := File(&schema.File{Package: p, Messages: p, Header: []string{"\n", " Licence.\n", " \n"}})
+	if want := "// Licence.\n\n// Code generated"; err != nil || !strings.HasPrefix(string(source), want) {
+		t.Errorf("got %v, %s, want it to begin with %q", err, source, want)
 	}
 }

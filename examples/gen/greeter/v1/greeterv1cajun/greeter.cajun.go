@@ -6,10 +6,10 @@ package greeterv1cajun
 
 import (
 	"context"
+	"iter"
 
 	greeterv1 "github.com/cajun-go/cajun/examples/gen/greeter/v1"
 	cajun "github.com/cajun-go/cajun/runtime"
-	"iter"
 )
 
 // Code and runtime have to fit: where this does not compile, update the module

@@ -6,11 +6,11 @@ package deskv1cajun
 
 import (
 	"context"
+	"iter"
 
 	deskv1 "github.com/cajun-go/cajun/gateway/internal/gen/desk/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
-	"iter"
 )
 
 // Code and runtime have to fit: where this does not compile, update the module

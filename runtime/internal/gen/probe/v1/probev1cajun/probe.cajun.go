@@ -7,12 +7,12 @@ package probev1cajun
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
 	probev1 "github.com/cajun-go/cajun/runtime/internal/gen/probe/v1"
-	"iter"
 )
 
 // Code and runtime have to fit: where this does not compile, update the module

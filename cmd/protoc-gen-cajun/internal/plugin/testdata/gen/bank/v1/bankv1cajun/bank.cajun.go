@@ -12,12 +12,12 @@ package bankv1cajun
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	bankv1 "github.com/cajun-go/cajun/cmd/protoc-gen-cajun/internal/plugin/testdata/gen/bank/v1"
 	"github.com/cajun-go/cajun/guarantee"
 	cajun "github.com/cajun-go/cajun/runtime"
-	"iter"
 )
 
 // Code and runtime have to fit: where this does not compile, update the module
