@@ -58,6 +58,8 @@ var corpus = []struct {
 	{name: "internalfriend"},
 	{name: "internaluser.proto", refused: []string{"internalfriend/secret.proto:5:1: go_package: only packages below \"example.com/internalfriend\" can import \"example.com/internalfriend/internal/secret\", and "}},
 	{name: "gopackage/unicode.proto", refused: []string{"gopackage/unicode.proto:7:1: go_package: \"example.com/gopackage/ünïcode\" is no import path of Go, which takes no element \"ünïcode\":"}},
+	// The folder of the actors has the name of their package.
+	{name: "gopackage/unicodename.proto", together: []string{}, refused: []string{"gopackage/unicodename.proto:7:1: go_package: its actors would be in the package \"example.com/gopackage/unicodename/ünïcode"}},
 	{name: "gopackage/device.proto", refused: []string{"gopackage/device.proto:7:1: go_package: \"example.com/gopackage/aux/v1\" is no import path of Go, which takes no element \"aux\":"}},
 	{name: "gopackage/keyword.proto", refused: []string{"gopackage/keyword.proto:7:1: go_package: \"type\" cannot be the name of a Go package:"}},
 	// In the package of the messages nothing has to import them.

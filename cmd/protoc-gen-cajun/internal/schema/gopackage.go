@@ -46,9 +46,7 @@ func (r *reader) checkPackages() {
 			r.checkPackage(used, r.outputPackage(file))
 		}
 		r.checkFolder(file)
-		if name := r.outputPackage(file).Name; r.suffix != "" && reservedPackage(name) != "" {
-			r.problems.add(file.Desc, goPackage, "its actors would be in package %s, %s: write another package_suffix", name, reservedPackage(name))
-		}
+		r.checkSuffixed(file)
 		output := r.output(file)
 		if other, ok := outputs[output]; ok {
 			r.problems.add(file.Desc, nil, "its Go file would be %s, as that of %s is: rename one of the two proto files, or give them different go_package options",
@@ -56,6 +54,21 @@ func (r *reader) checkPackages() {
 		}
 		outputs[output] = file
 		r.checkFileName(file, path.Base(output))
+	}
+}
+
+// checkSuffixed refuses files whose actors would be in a package of their own
+// that Go cannot import. Its folder has its name, so that the name has to be an
+// element of import paths too, which takes fewer letters.
+func (r *reader) checkSuffixed(file *protogen.File) {
+	output := r.outputPackage(file)
+	switch {
+	case r.suffix == "":
+	case reservedPackage(output.Name) != "":
+		r.problems.add(file.Desc, goPackage, "its actors would be in package %s, %s: write another package_suffix", output.Name, reservedPackage(output.Name))
+	case token.IsIdentifier(output.Name) && !plainElement.MatchString(output.Name) && plainElement.MatchString(path.Base(string(file.GoImportPath))):
+		r.problems.add(file.Desc, goPackage, "go_package: its actors would be in the package %q, which is no import path of Go: write a name of letters from a to z and digits behind the semicolon, such as \"%s;bankv1\"",
+			output.Path, file.GoImportPath)
 	}
 }
 
