@@ -66,6 +66,9 @@ func (w where) retry(retry *cajunv1.Retry) guarantee.RetryPolicy {
 		w.refuse(w.option(methodRetry, retryMaxAttempts), "max_attempts %d is out of range: write at most %d, or leave it out for no limit but the deadline",
 			retry.GetMaxAttempts(), maxInt)
 	}
+	if (policy.InitialBackoff == 0) != (retry.GetInitialBackoff() == nil) || (policy.MaxBackoff == 0) != (retry.GetMaxBackoff() == nil) {
+		return policy // what is refused already says nothing of the other
+	}
 	initial := cmp.Or(policy.InitialBackoff, guarantee.DefaultInitialBackoff)
 	limit := cmp.Or(policy.MaxBackoff, guarantee.DefaultMaxBackoff)
 	switch {
