@@ -73,6 +73,7 @@ func obstacles(dir string, files []file, program string) ([]string, error) {
 			found = append(found, in)
 		}
 	}
+	found = append(found, modules(dir, program)...)
 	strangers, err := goFiles(dir, program)
 	if err != nil {
 		return nil, err
@@ -85,6 +86,20 @@ func obstacles(dir string, files []file, program string) ([]string, error) {
 	}
 	slices.Sort(found)
 	return slices.Compact(found), nil
+}
+
+// modules lists the go.mod files that take the program, or the code that is
+// generated, out of the module.
+func modules(dir, program string) (found []string) {
+	for _, folder := range []string{program, generatedFolder} {
+		for ; folder != "."; folder = path.Dir(folder) {
+			gomod := path.Join(folder, "go.mod")
+			if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(gomod))); err == nil {
+				found = append(found, gomod+" (the folder is a module of its own)")
+			}
+		}
+	}
+	return found
 }
 
 // obstacle names what is in the way of one file, or nothing.

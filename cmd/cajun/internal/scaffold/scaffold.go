@@ -122,7 +122,7 @@ func programFolder(folder string) (string, error) {
 }
 
 // folderName matches what import paths of Go may consist of.
-var folderName = regexp.MustCompile(`^[\w.~+-]+$`)
+var folderName = regexp.MustCompile(`^[\w.~+-]*[\w~+-]$`)
 
 // hasModule reports whether the folder is the root of a module. It may be
 // inside of one only when a module of its own is asked for.
