@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -17,7 +18,7 @@ type generation struct {
 	Version string
 	Managed struct {
 		Enabled           bool
-		Override, Disable []managedRule
+		Override, Disable managedRules
 	}
 	Plugins []plugin
 	Inputs  []input
@@ -28,6 +29,18 @@ type managedRule struct {
 	FileOption string `yaml:"file_option"`
 	Path       string
 	Module     string
+}
+
+// managedRules is a list of rules. What version 1 of buf.gen.yaml has in its
+// place, a map, is left out, as the version is what is wrong then.
+type managedRules []managedRule
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (r *managedRules) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.MappingNode {
+		return nil
+	}
+	return node.Decode((*[]managedRule)(r))
 }
 
 type plugin struct {
@@ -46,8 +59,21 @@ type input struct {
 
 // workspace is what we need to know of buf.yaml.
 type workspace struct {
-	Modules []struct{ Path string }
+	Modules []module
 	Deps    []string
+}
+
+// module is a folder of proto files. What it includes and excludes are folders
+// of the project.
+type module struct {
+	Path               string
+	Includes, Excludes []string
+}
+
+// holds reports whether a file of the project belongs to a module.
+func (m module) holds(file string) bool {
+	in := func(folder string) bool { return below(file, folder) }
+	return in(m.Path) && !slices.ContainsFunc(m.Excludes, in) && (len(m.Includes) == 0 || slices.ContainsFunc(m.Includes, in))
 }
 
 // words is a list that may be written as a single word.
@@ -176,9 +202,11 @@ func (w *workspace) importPath(file string) (string, bool) {
 	}
 	found, ok := file, false
 	for _, m := range w.Modules {
-		if m.Path == "" || path.Clean(m.Path) == "." {
+		switch {
+		case !m.holds(file):
+		case path.Clean(m.Path) == ".":
 			ok = true
-		} else if below(file, m.Path) {
+		default:
 			return strings.TrimPrefix(file, path.Clean(m.Path)+"/"), true
 		}
 	}

@@ -149,6 +149,8 @@ var finds = map[string]struct {
 }{
 	"no buf.gen.yaml":     {[]edit{remove("buf.gen.yaml")}, "buf.gen.yaml", "is not there", "cajun init"},
 	"an old buf.gen.yaml": {[]edit{replace("buf.gen.yaml", "v2", "v1")}, "buf.gen.yaml", `version "v1"`, "buf config migrate"},
+	"an old buf.gen.yaml that overrides": {[]edit{replace("buf.gen.yaml", "v2", "v1"), add("buf.gen.yaml", "managed: {enabled: true, override: {GO_PACKAGE: {a.proto: x}}}\n")},
+		"buf.gen.yaml", `version "v1"`, "buf config migrate"},
 	"no plugin of ours": {[]edit{replace("buf.gen.yaml", "protoc-gen-cajun", "protoc-gen-other")},
 		"buf.gen.yaml", "does not run protoc-gen-cajun", `local: ["go", "tool", "protoc-gen-cajun"]`},
 	"no plugin for messages": {[]edit{replace("buf.gen.yaml", "protoc-gen-go", "protoc-gen-other")}, "buf.gen.yaml", "does not run protoc-gen-go", "module=example.com/hello"},
@@ -201,6 +203,7 @@ var finds = map[string]struct {
 	"no mark": {[]edit{add("proto/a.proto", "import \"cajun/v1/options.proto\";\nservice S {\n rpc A(B) returns (C);\n}\n")},
 		"proto/a.proto:2:1", "is not marked as an actor", "add option (cajun.v1.actor) = {};"},
 
+	"never generated, and an option named from the root": {[]edit{remove(greeterGo, greeterCajun), replace(greeterProto, "(cajun.v1.actor)", "(.cajun.v1.actor)")}, greeterProto, "no code is generated", "run buf generate"},
 	"never generated": {[]edit{remove(greeterGo, greeterCajun)}, greeterProto, "no code is generated", "run buf generate"},
 	"a new method":    {[]edit{replace(greeterProto, "service Greeter {", "service Greeter {\n rpc Again(TallyRequest) returns (TallyResponse);")}, greeterGo, "lacks rpc Again", "run buf generate"},
 	"a new body":      {[]edit{replace(greeterProto, "service Greeter {", "service Greeter {\n rpc Again(TallyRequest) returns (TallyResponse) {}")}, greeterGo, "lacks rpc Again", "run buf generate"},
@@ -255,7 +258,11 @@ func TestLeavesAlone(t *testing.T) {
 		"files of tests":               {rename(greeterGo, "+testdata/greeter.pb.go"), rename(optionsCopy, "+x/testdata/cajun/v1/options.proto")},
 		"a proto file outside buf":     {add("elsewhere/a.proto", "service S { option (cajun.v1.actor) = {}; }")},
 		"a proto file that is not fed": {replace("buf.yaml", "{path: proto}", "{path: proto}, {path: more}"), add("more/a.proto", "service S { option (cajun.v1.actor) = {}; }")},
-		"a plain service":              {add("proto/a.proto", "service S { rpc A(B) returns (C); } // (cajun.v1.actor)")},
+		"a folder that buf leaves out": {replace("buf.yaml", "{path: proto}", "{path: proto, excludes: [proto/old]}"), add("proto/old/a.proto", "service S { option (cajun.v1.actor) = {}; }")},
+		"a folder that buf leaves in":  {replace("buf.yaml", "{path: proto}", "{path: proto, includes: [proto/greeter]}"), add("proto/old/a.proto", "service S { option (cajun.v1.actor) = {}; }")},
+		"no buf.yaml": {remove("buf.yaml"), rename(optionsCopy, "proto/cajun/v1/options.proto"),
+			replace("buf.gen.yaml", "directory: proto", "directory: proto, exclude_paths: [proto/cajun]")},
+		"a plain service": {add("proto/a.proto", "service S { rpc A(B) returns (C); } // (cajun.v1.actor)")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // most of it waits for the go command
@@ -382,5 +389,33 @@ func TestDeclaredIsNoParser(t *testing.T) {
 	want := []string{"field c = 4", "field counts = 3", "message M"}
 	if got := surplus(names, nil); !ok || !slices.Equal(got, want) {
 		t.Errorf("%q, %v, want %q", got, ok, want)
+	}
+}
+
+// TestLinkedOptions: buf follows symbolic links.
+func TestLinkedOptions(t *testing.T) {
+	dir, shared := t.TempDir(), t.TempDir()
+	for name, content := range healthy(t) {
+		if name, ok := strings.CutPrefix(name, "third_party/"); ok {
+			write(t, filepath.Join(shared, filepath.FromSlash(name)), content)
+		} else {
+			write(t, filepath.Join(dir, filepath.FromSlash(name)), content)
+		}
+	}
+	if err := os.Symlink(shared, filepath.Join(dir, "third_party")); err != nil {
+		t.Skip(err)
+	}
+	if report, err := Check(t.Context(), dir); err != nil || len(report.Findings) > 0 {
+		t.Errorf("found %q, %v", report.Findings, err)
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

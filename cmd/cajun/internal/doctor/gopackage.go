@@ -87,7 +87,7 @@ func (p *project) imports() (found []Finding) {
 			found = append(found, Finding{file.at(service), fmt.Sprintf("is in a file that imports %s, and is not marked as an actor, so no actor is generated for it", cajunproto.OptionsPath),
 				"add option (cajun.v1.actor) = {}; to it, or remove the import"})
 		case !imports && !passed && file.hasActors():
-			found = append(found, Finding{file.at(`\(\s*cajun\.v1\.actor`), "sets (cajun.v1.actor) and does not import the file that declares it",
+			found = append(found, Finding{file.at(`\(\s*\.?cajun\.v1\.actor`), "sets (cajun.v1.actor) and does not import the file that declares it",
 				fmt.Sprintf("add import %q;", cajunproto.OptionsPath)})
 		}
 	}

@@ -62,8 +62,17 @@ func load(ctx context.Context, dir string) (*project, error) {
 	if p.hasGen, err = readYAML(dir, "buf.gen.yaml", &p.gen); err != nil {
 		return nil, err
 	}
-	if _, err = readYAML(dir, "buf.yaml", &p.workspace); err != nil {
+	hasBuf, err := readYAML(dir, "buf.yaml", &p.workspace)
+	if err != nil {
 		return nil, err
+	}
+	if !hasBuf {
+		// buf then takes each input for a module.
+		for _, in := range p.gen.Inputs {
+			if in.Directory != "" {
+				p.workspace.Modules = append(p.workspace.Modules, module{Path: in.Directory})
+			}
+		}
 	}
 	// Where this fails, the module is not in the cache, and what needs it is left
 	// out.
@@ -141,7 +150,7 @@ func readGenerated(name, text string) (generatedFile, bool) {
 
 // hasActors reports whether a proto file declares an actor.
 func (f protoFile) hasActors() bool {
-	return regexp.MustCompile(`\(\s*cajun\.v1\.actor\s*\)`).MatchString(withoutComments(f.text))
+	return regexp.MustCompile(`\(\s*\.?cajun\.v1\.actor\s*\)`).MatchString(withoutComments(f.text))
 }
 
 // importsOptions reports whether a proto file imports the options.
