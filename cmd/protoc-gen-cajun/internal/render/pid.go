@@ -60,6 +60,8 @@ func (w writer) exampleCall() []string {
 	m, results := w.actor.Methods[0], "reply, err"
 	if m.OneWay {
 		results = "err"
+	} else if m.Streams {
+		results = "events, err"
 	}
 	return example(results + " := " + w.file.Package.Name + "." + w.names.NewPid() + "(node, key)." + m.GoName + "(ctx, req)")
 }

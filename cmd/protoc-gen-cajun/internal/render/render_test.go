@@ -72,3 +72,13 @@ func TestBlankBlocksOfTheHeaderAreLeftOut(t *testing.T) {
 		t.Errorf("got %v, %s, want it to begin with %q", err, source, want)
 	}
 }
+
+func TestTheExampleOfAStreamHasItsEvents(t *testing.T) {
+	p := schema.Package{Path: "example.com/p", Name: "p"}
+	m := schema.Message{Package: p, Name: "M"}
+	actor := &schema.Actor{GoName: "A", Methods: []*schema.Method{{Name: "Watch", GoName: "Watch", Request: m, Response: m, Streams: true}}}
+	source, err := File(&schema.File{Package: p, Messages: p, Descriptor: "File_p", Actors: []*schema.Actor{actor}})
+	if want := "//\tevents, err := p.NewAPid(node, key).Watch(ctx, req)\n"; err != nil || !strings.Contains(string(source), want) {
+		t.Errorf("got %v, %s, want %q", err, source, want)
+	}
+}
