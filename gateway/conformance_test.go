@@ -132,20 +132,20 @@ func TestRequestsThatAreNone(t *testing.T) {
 			status                          int
 			code                            string
 		}{
-			"PUT":                             {"PUT", path + "Try", js, `{}`, nil, 405, ""},
-			"DELETE":                          {"DELETE", path + "Try", js, ``, nil, 405, ""},
+			"PUT":                             {"PUT", path + "Try", js, `{}`, nil, 405, "invalid_argument"},
+			"DELETE":                          {"DELETE", path + "Try", js, ``, nil, 405, "invalid_argument"},
 			"HEAD":                            {"HEAD", path + "Look", "", ``, nil, 405, ""},
-			"GET without a message":           {"GET", path + "Look?connect=v1", "", ``, nil, 415, ""},
-			"GET of a stream":                 {"GET", path + "Watch?connect=v1&encoding=json&message={}", "", ``, nil, 405, ""},
+			"GET without a message":           {"GET", path + "Look?connect=v1", "", ``, nil, 415, "invalid_argument"},
+			"GET of a stream":                 {"GET", path + "Watch?connect=v1&encoding=json&message={}", "", ``, nil, 405, "invalid_argument"},
 			"GET of another version":          {"GET", path + "Look?connect=v2&encoding=json&message={}", "", ``, nil, 400, "invalid_argument"},
 			"GET of no base64":                {"GET", path + "Look?connect=v1&encoding=proto&base64=1&message=!!", "", ``, nil, 400, "invalid_argument"},
 			"GET of base64 that is cut off":   {"GET", path + "Look?connect=v1&encoding=proto&base64=1&message=A", "", ``, nil, 400, "invalid_argument"},
-			"text":                            {"POST", path + "Try", "text/plain", `{}`, nil, 415, ""},
-			"a form":                          {"POST", path + "Try", "application/x-www-form-urlencoded", `a=b`, nil, 415, ""},
-			"no content type":                 {"POST", path + "Try", "", `{}`, nil, 415, ""},
-			"an unknown encoding":             {"POST", path + "Try", "application/yaml", `{}`, nil, 415, ""},
-			"a call as a stream":              {"POST", path + "Try", "application/connect+json", frame(`{}`), nil, 415, ""},
-			"a stream as a call":              {"POST", path + "Watch", js, `{}`, nil, 415, ""},
+			"text":                            {"POST", path + "Try", "text/plain", `{}`, nil, 415, "invalid_argument"},
+			"a form":                          {"POST", path + "Try", "application/x-www-form-urlencoded", `a=b`, nil, 415, "invalid_argument"},
+			"no content type":                 {"POST", path + "Try", "", `{}`, nil, 415, "invalid_argument"},
+			"an unknown encoding":             {"POST", path + "Try", "application/yaml", `{}`, nil, 415, "invalid_argument"},
+			"a call as a stream":              {"POST", path + "Try", "application/connect+json", frame(`{}`), nil, 415, "invalid_argument"},
+			"a stream as a call":              {"POST", path + "Watch", js, `{}`, nil, 415, "invalid_argument"},
 			"another version":                 {"POST", path + "Try", js, `{}`, []string{"Connect-Protocol-Version", "2"}, 400, "invalid_argument"},
 			"a timeout in words":              {"POST", path + "Try", js, `{}`, []string{"Connect-Timeout-Ms", "soon"}, 400, "invalid_argument"},
 			"a timeout below zero":            {"POST", path + "Try", js, `{}`, []string{"Connect-Timeout-Ms", "-1"}, 400, "invalid_argument"},
@@ -160,6 +160,9 @@ func TestRequestsThatAreNone(t *testing.T) {
 			a := o.raw(base, c.method, c.path, c.contentType, c.body, c.headers...)
 			if a.StatusCode != c.status || a.Code != c.code {
 				t.Errorf("%s: %s %q, want %d and %q", what, a.Status, a.body, c.status, c.code)
+			}
+			if (a.StatusCode == 405 || a.StatusCode == 415) && c.method != "HEAD" && strings.Count(string(a.body), "cajun.v1.CallStatus") != 1 {
+				t.Errorf("%s: the response does not say what became of the call: %s", what, a.body)
 			}
 			if a.StatusCode == 405 && a.Header.Get("Allow") == "" || a.StatusCode == 415 && c.method == "POST" && a.Header.Get("Accept-Post") == "" {
 				t.Errorf("%s: the response does not tell what is allowed: %v", what, a.Header)

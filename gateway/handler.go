@@ -134,6 +134,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer stop()
 	}
 	procedure.ServeHTTP(t, r)
+	if t.refused != 0 {
+		h.explain(t, r)
+	}
 }
 
 // route finds who serves a procedure. It creates nothing for services that no
@@ -165,6 +168,28 @@ func reserved(service string) bool {
 // streams reports whether calls of a service last for as long as their clients
 // want, so that they have to end when the gateway closes.
 func streams(service string) bool { return strings.HasPrefix(service, "grpc.reflection.") }
+
+// explain says what is wrong with a request that Connect has refused by its status,
+// and that no actor was reached.
+func (h *handler) explain(t *transfer, r *http.Request) {
+	var err error
+	switch accepted := t.Header().Get("Accept-Post"); {
+	case t.refused == http.StatusMethodNotAllowed:
+		err = refuse(connect.CodeInvalidArgument, "the method is called by %s and not by %s", t.Header().Get("Allow"), r.Method)
+	case r.Method == http.MethodGet:
+		err = refuse(connect.CodeInvalidArgument, "a call by GET has its message in the query, as ?encoding=json&message={}, and no body")
+	default:
+		err = refuse(connect.CodeInvalidArgument, "the method does not take a body of the type %.100q: send the header Content-Type with one of %s", r.Header.Get("Content-Type"), accepted)
+	}
+	plain := (&http.Request{Method: http.MethodPost, Header: http.Header{}}).WithContext(r.Context()) // the answer is JSON whatever was sent
+	h.fail(refusal{t}, plain, err)
+}
+
+// refusal writes an error under the status of a refusal.
+type refusal struct{ *transfer }
+
+// WriteHeader implements http.ResponseWriter.
+func (r refusal) WriteHeader(int) { r.ResponseWriter.WriteHeader(r.refused) }
 
 // fail writes an error in the way of the request's protocol.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {

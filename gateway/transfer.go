@@ -20,6 +20,7 @@ type transfer struct {
 	limit      time.Duration
 	timer      *time.Timer // of the body, nil when there is none
 	drains     bool        // see drain
+	refused    int         // see WriteHeader
 
 	mu    sync.Mutex
 	ended bool // nothing may be done to the connection any more
@@ -82,6 +83,16 @@ func (t *transfer) Read(p []byte) (int, error) {
 // out by itself, and under the limit that end sets: over HTTP/1.1 that reads a
 // part of what has not arrived yet.
 func (t *transfer) Close() error { return nil }
+
+// WriteHeader implements http.ResponseWriter. Where Connect refuses a request by its
+// status alone, the response is left for explain to write.
+func (t *transfer) WriteHeader(status int) {
+	if status == http.StatusMethodNotAllowed || status == http.StatusUnsupportedMediaType {
+		t.refused = status
+		return
+	}
+	t.ResponseWriter.WriteHeader(status)
+}
 
 // Write implements http.ResponseWriter.
 func (t *transfer) Write(p []byte) (int, error) {
