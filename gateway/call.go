@@ -250,6 +250,9 @@ func (h *handler) idempotent(ctx context.Context, in *inbound, m *cajun.DynamicM
 	return cajun.Idempotent(ctx, callKey(principal, values[0])), nil
 }
 
+// ownKey begins the keys of calls that gateways make.
+const ownKey = "gateway:"
+
 // callKey is the key under which the actor remembers a call. The length of the
 // principal keeps apart what two principals can name, and the prefix what callers
 // within the cluster do; the hash makes room, and keeps what the keys of people
@@ -258,7 +261,7 @@ func callKey(principal, key string) string {
 	b := binary.AppendUvarint(nil, uint64(len(principal)))
 	b = append(append(b, principal...), key...)
 	sum := sha256.Sum256(b)
-	return "gateway:" + base64.RawURLEncoding.EncodeToString(sum[:])
+	return ownKey + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // headers lets those headers reach the actor that are meant to.

@@ -76,6 +76,12 @@ const heldCalls = "too many calls wait for owners of their actors"
 // insideText is what is told instead of the runtime's own text.
 func insideText(code connect.Code, message string) string {
 	switch code {
+	case connect.CodeInvalidArgument:
+		// A key as the actor knows it means nothing to the client.
+		if rest, ok := strings.CutPrefix(message, `call key:"`+ownKey); ok {
+			_, rest, _ = strings.Cut(rest, `"`)
+			return "a call with this " + cajun.IdempotencyKeyHeader + rest
+		}
 	case connect.CodeUnavailable:
 		return "the actor cannot be reached now"
 	case connect.CodeDeadlineExceeded:

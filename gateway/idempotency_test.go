@@ -38,7 +38,7 @@ func TestIdempotencyKey(t *testing.T) {
 				}
 			}
 		}
-		o.curl(base, path, `{"amount": 6}`, "Idempotency-Key", "order 1").want(t, 400, "invalid_argument", "other arguments")
+		o.curl(base, path, `{"amount": 6}`, "Idempotency-Key", "order 1").want(t, 400, "invalid_argument", "a call with this Idempotency-Key was made before with other arguments")
 		if a := o.curl(base, path, `{"amount": 6}`, "Idempotency-Key", "order 2"); a.field("sum") != "11" {
 			t.Errorf("another key: %s %s", a.Status, a.body)
 		}
