@@ -161,6 +161,9 @@ func TestRequestsThatAreNone(t *testing.T) {
 			if a.StatusCode != c.status || a.Code != c.code {
 				t.Errorf("%s: %s %q, want %d and %q", what, a.Status, a.body, c.status, c.code)
 			}
+			if a.StatusCode == 415 && c.method == "POST" && !strings.Contains(a.Message, "application/connect+json or application/connect+proto") && !strings.Contains(a.Message, "application/json or application/proto") {
+				t.Errorf("%s: the response does not tell what to send: %s", what, a.body)
+			}
 			if (a.StatusCode == 405 || a.StatusCode == 415) && c.method != "HEAD" && strings.Count(string(a.body), "cajun.v1.CallStatus") != 1 {
 				t.Errorf("%s: the response does not say what became of the call: %s", what, a.body)
 			}

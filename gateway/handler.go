@@ -173,13 +173,16 @@ func streams(service string) bool { return strings.HasPrefix(service, "grpc.refl
 // and that no actor was reached.
 func (h *handler) explain(t *transfer, r *http.Request) {
 	var err error
-	switch accepted := t.Header().Get("Accept-Post"); {
+	switch {
 	case t.refused == http.StatusMethodNotAllowed:
 		err = refuse(connect.CodeInvalidArgument, "the method is called by %s and not by %s", t.Header().Get("Allow"), r.Method)
 	case r.Method == http.MethodGet:
 		err = refuse(connect.CodeInvalidArgument, "a call by GET has its message in the query, as ?encoding=json&message={}, and no body")
 	default:
-		err = refuse(connect.CodeInvalidArgument, "the method does not take a body of the type %.100q: send the header Content-Type with one of %s", r.Header.Get("Content-Type"), accepted)
+		own := slices.DeleteFunc(strings.Split(t.Header().Get("Accept-Post"), ", "), func(accepted string) bool {
+			return strings.Contains(accepted, ";") || strings.Contains(accepted, "grpc")
+		})
+		err = refuse(connect.CodeInvalidArgument, "the method does not take a body of the type %.100q: send the header Content-Type: %s, or what gRPC sends", r.Header.Get("Content-Type"), strings.Join(own, " or "))
 	}
 	plain := (&http.Request{Method: http.MethodPost, Header: http.Header{}}).WithContext(r.Context()) // the answer is JSON whatever was sent
 	h.fail(refusal{t}, plain, err)
