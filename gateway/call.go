@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"connectrpc.com/connect/v2"
@@ -61,6 +62,10 @@ func (r Request) PeerCertificate() *x509.Certificate {
 type inbound struct {
 	address
 	request *http.Request
+	// passed says that the interceptors let the call through, and told is the error
+	// that they were told then.
+	passed atomic.Bool
+	told   atomic.Pointer[error]
 }
 
 type inboundKey struct{}
@@ -278,7 +283,8 @@ func (h *handler) headers(ctx context.Context, in *inbound, principal string) co
 }
 
 // recovered is the outermost interceptor: a panic of the user's code ends the
-// call and nothing else.
+// call and nothing else, and what its errors say of other calls is not taken for
+// news of this one.
 func (h *handler) recovered(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
 		defer func() {
@@ -287,7 +293,26 @@ func (h *handler) recovered(next connect.ServerFunc) connect.ServerFunc {
 				err = connect.NewError(connect.CodeInternal, "the gateway failed; its log tells why")
 			}
 		}()
-		return next(ctx, spec, stream)
+		err = next(ctx, spec, stream)
+		if in, missing := inboundFrom(ctx); missing == nil {
+			err = in.ofInterceptor(err)
+		}
+		return err
+	}
+}
+
+// reached is the innermost interceptor around whatever the gateway itself does: it
+// notes what the user's interceptors are told.
+func reached(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		in, err := inboundFrom(ctx)
+		if err != nil {
+			return next(ctx, spec, stream) // which says so
+		}
+		in.passed.Store(true)
+		err = next(ctx, spec, stream)
+		in.told.Store(&err)
+		return err
 	}
 }
 

@@ -119,12 +119,7 @@ func denied(err error) error {
 	}
 	switch {
 	case status.GetOutcome() != cajunv1.Outcome_OUTCOME_UNSPECIFIED:
-		out := outward(err)
-		_, details := statusOf(out)
-		e = connect.NewError(out.Code(), out.Message()).WithCause(err)
-		for _, d := range details {
-			e = e.WithDetail(d)
-		}
+		return ofAnother(err, cajunv1.Outcome_OUTCOME_NOT_EXECUTED)
 	case own:
 	case errors.Is(err, context.DeadlineExceeded):
 		e = connect.NewError(connect.CodeDeadlineExceeded, "the deadline passed before the call was allowed").WithCause(err)
@@ -134,4 +129,34 @@ func denied(err error) error {
 		e = connect.NewError(connect.CodePermissionDenied, "the call is not allowed").WithCause(err)
 	}
 	return notExecuted(e)
+}
+
+// ofAnother turns the error of a call that the user's code has made besides into one
+// of the call that is served, of which outcome is true. Only code and details are
+// taken over as they are, and the text as far as it is for callers outside.
+func ofAnother(err error, outcome cajunv1.Outcome) *connect.Error {
+	out := outward(err)
+	_, details := statusOf(out)
+	e := connect.NewError(out.Code(), out.Message()).WithCause(err)
+	for _, d := range details {
+		e = e.WithDetail(d)
+	}
+	return withOutcome(e, outcome)
+}
+
+// ofInterceptor is the error of a call as the user's interceptors have let it out.
+// What they pass on of the call itself stays, and so does what they say in their own
+// words.
+func (in *inbound) ofInterceptor(err error) error {
+	e := new(connect.Error)
+	if told := in.told.Load(); err == nil || told != nil && errors.Is(err, *told) || !errors.As(err, &e) {
+		return err
+	}
+	if status, _ := statusOf(e); status.GetOutcome() == cajunv1.Outcome_OUTCOME_UNSPECIFIED {
+		return err
+	}
+	if in.passed.Load() {
+		return ofAnother(err, cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED)
+	}
+	return ofAnother(err, cajunv1.Outcome_OUTCOME_NOT_EXECUTED)
 }

@@ -79,7 +79,7 @@ func makeHandler(n *cajun.Node, c *config) *handler {
 
 // interceptors are the user's with the gateway's own around and within them.
 func (h *handler) interceptors(innermost ...connect.ServerInterceptor) []connect.ServerInterceptor {
-	return slices.Concat([]connect.ServerInterceptor{h.recovered}, h.config.interceptors, innermost)
+	return slices.Concat([]connect.ServerInterceptor{h.recovered}, h.config.interceptors, []connect.ServerInterceptor{reached}, innermost)
 }
 
 // options are those of every procedure.

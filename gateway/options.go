@@ -125,7 +125,10 @@ func WithAuthorize(f Authorizer) Option {
 
 // WithInterceptors puts interceptors of Connect around every call, reflection
 // and health included, the first one outermost. What they put on the context
-// with cajun.SetHeader or cajun.Deliver holds for the call of the actor.
+// with cajun.SetHeader or cajun.Deliver holds for the call of the actor. An error
+// that one of them got from a call of its own is told like one of WithAuthorize, with
+// the outcome of the call that is served: as not executed if it did not get past them,
+// and else as maybe executed.
 func WithInterceptors(is ...connect.ServerInterceptor) Option {
 	return optionFunc(func(c *config) {
 		for _, i := range is {
