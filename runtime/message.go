@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -252,6 +253,10 @@ func (c *call) idString() string {
 	}
 	return c.id.String()
 }
+
+// logID is idString for logs, where the actor's key does not belong: it may be a
+// person's name.
+func (c *call) logID() string { return strings.TrimPrefix(c.idString(), c.activation.path()+"/") }
 
 // headerMap returns the headers of a frame.
 func headerMap(hs []link.Header) map[string]string {

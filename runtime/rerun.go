@@ -235,7 +235,7 @@ func (a *activation) intentCall(intent *statev1.IntentRow) *call {
 // failure, for good.
 func (a *activation) giveUpIntent(c *call, fail *failure) result {
 	a.shard.node.logger.Error("a turn that has called other actors fails again and again; it is given up, and what it has done at others stays",
-		"kind", a.self.kind, "method", c.method.spec.name, "call_id", c.idString(), "shard", a.shard.id.Number, "epoch", a.shard.epoch, "error", fail.message)
+		"kind", a.self.kind, "method", c.method.spec.name, "call_id", c.logID(), "shard", a.shard.id.Number, "epoch", a.shard.epoch, "error", fail.message)
 	if a.durable == nil {
 		if fail := a.load(); fail != nil {
 			return result{fail: fail}

@@ -244,7 +244,7 @@ func (a *activation) handle(c *call) (reply proto.Message, fail *failure) {
 		if p := recover(); p != nil {
 			c.turn.endEffects() // before what its goroutines may be loading is dropped
 			a.shard.node.logger.Error("a handler panicked; the actor's memory is dropped",
-				"kind", a.self.kind, "method", c.method.spec.name, "call_id", c.idString(),
+				"kind", a.self.kind, "method", c.method.spec.name, "call_id", c.logID(),
 				"shard", a.shard.id.Number, "epoch", a.shard.epoch, "panic", p, "stack", string(debug.Stack()))
 			a.forget()
 			reply, fail = nil, &failure{
