@@ -45,6 +45,9 @@ type subscriber[E proto.Message] struct {
 	// after is the number of the last event that the subscription came after.
 	after uint64
 	queue []E
+	// first is how many of them the subscription began with. They were not published
+	// while the subscriber was behind, so they take no room from what is.
+	first int
 	// behind says that there were too many.
 	behind bool
 	ready  chan struct{}
@@ -84,7 +87,7 @@ func (t *Topic[E]) deliver(number uint64, event E) {
 		switch {
 		case number <= s.after || s.behind:
 			continue
-		case len(s.queue) < t.limit():
+		case len(s.queue)-s.first < t.limit():
 			s.queue = append(s.queue, event)
 		default:
 			s.behind = true
@@ -106,7 +109,7 @@ func (t *Topic[E]) limit() int {
 // beginning of no more, but an error with the code resource_exhausted; nobody else is
 // held up by it. The events are shared by all subscribers: do not change them.
 func (t *Topic[E]) Subscribe(ctx context.Context, first ...E) iter.Seq2[E, error] {
-	s := &subscriber[E]{ready: make(chan struct{}, 1)}
+	s := &subscriber[E]{first: len(first), ready: make(chan struct{}, 1)}
 	for _, e := range first {
 		s.queue = append(s.queue, proto.CloneOf(e))
 	}
@@ -148,6 +151,7 @@ func (t *Topic[E]) next(s *subscriber[E]) (event E, ok bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(s.queue) > 0 {
+		s.first = max(s.first-1, 0)
 		return dequeue(&s.queue), true, nil
 	}
 	if s.behind {

@@ -152,6 +152,39 @@ func TestTopicWithoutACluster(t *testing.T) {
 	}
 }
 
+// TestWhatASubscriptionBeginsWithIsNotBehind: the present state may be larger than the
+// buffer, and who has not read it yet is not behind because of that.
+func TestWhatASubscriptionBeginsWithIsNotBehind(t *testing.T) {
+	topic := cajun.Topic[*probev1.AddReply]{Buffer: 2}
+	next, stop := iter.Pull2(topic.Subscribe(t.Context(), &probev1.AddReply{Sum: 1}, &probev1.AddReply{Sum: 2}, &probev1.AddReply{Sum: 3}))
+	defer stop()
+	want := func(sums ...int64) {
+		t.Helper()
+		for _, want := range sums {
+			if e, err, ok := next(); !ok || err != nil || e.GetSum() != want {
+				t.Fatalf("got %v, %v, %v; want %d", e, err, ok, want)
+			}
+		}
+	}
+	publish := func(sums ...int64) {
+		t.Helper()
+		for _, sum := range sums {
+			if err := topic.Publish(t.Context(), &probev1.AddReply{Sum: sum}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	publish(4)
+	want(1)
+	publish(5)
+	want(2, 3, 4, 5)
+	publish(6, 7, 8)
+	want(6, 7)
+	if _, err, _ := next(); connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Fatalf("got %v", err)
+	}
+}
+
 func TestPublishAfterTheTurn(t *testing.T) {
 	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
 		ctx := testContext(t)
