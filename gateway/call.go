@@ -290,7 +290,11 @@ func (h *handler) recovered(next connect.ServerFunc) connect.ServerFunc {
 		defer func() {
 			if p := recover(); p != nil {
 				h.logger.Error("a call panicked in the gateway", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
-				err = connect.NewError(connect.CodeInternal, "the gateway failed; its log tells why")
+				outcome := cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED
+				if in, missing := inboundFrom(ctx); missing == nil && !in.passed.Load() {
+					outcome = cajunv1.Outcome_OUTCOME_NOT_EXECUTED
+				}
+				err = withOutcome(connect.NewError(connect.CodeInternal, "the gateway failed; its log tells why"), outcome)
 			}
 		}()
 		err = next(ctx, spec, stream)

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -38,4 +39,34 @@ func TestNamesOfNodesStayInside(t *testing.T) {
 	if got := gateway.Outward(connect.NewError(connect.CodeResourceExhausted, text).WithDetail(detail)); !strings.Contains(got.Error(), text) {
 		t.Errorf("got %v", got)
 	}
+}
+
+// TestPanicsTellWhatTheCallMayHaveDone: code of the user that panics before the call has
+// got past it has kept the call from the actor; after that the call may have run.
+func TestPanicsTellWhatTheCallMayHaveDone(t *testing.T) {
+	o := open(t, gateway.WithLogger(discard()), gateway.WithInterceptors(func(next connect.ServerFunc) connect.ServerFunc {
+		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+			info, _ := connect.CallInfoForServerContext(ctx)
+			if info.RequestHeader().Get("X-Panic") == "before" {
+				panic("as the test wants it")
+			}
+			defer func() {
+				if info.RequestHeader().Get("X-Panic") == "after" {
+					panic("as the test wants it")
+				}
+			}()
+			return next(ctx, spec, stream)
+		}
+	}))
+	o.on("fail", func(context.Context) error {
+		return connect.NewError(connect.CodeAborted, "nothing is sent before the panic")
+	})
+	o.doors(t, func(t *testing.T, base string) {
+		for when, outcome := range map[string]string{"before": "OUTCOME_NOT_EXECUTED", "after": "OUTCOME_MAYBE_EXECUTED"} {
+			a := o.curl(base, "/actors/"+when+"/desk.v1.Desk/Try", `{"script": "fail"}`, "X-Panic", when)
+			if a.want(t, 500, "internal", "the gateway failed"); a.outcome() != outcome {
+				t.Errorf("a panic %s the call: outcome %q", when, a.outcome())
+			}
+		}
+	})
 }
