@@ -66,6 +66,8 @@ type inbound struct {
 	// that they were told then.
 	passed atomic.Bool
 	told   atomic.Pointer[error]
+	// served says that the call was taken on: its request can be read once.
+	served atomic.Bool
 }
 
 type inboundKey struct{}
@@ -84,6 +86,11 @@ func (h *handler) serve(ctx context.Context, k *cajun.DynamicKind, m *cajun.Dyna
 	in, err := inboundFrom(ctx)
 	if err != nil {
 		return err
+	}
+	if in.served.Swap(true) {
+		// What the first time has done is not known here, so nothing below may say that
+		// the call was not executed.
+		return withOutcome(connect.NewError(connect.CodeInternal, "an interceptor has passed the call on twice: pass it on once, as the gateway repeats by itself what may be repeated"), cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED)
 	}
 	if m.Descriptor().IsStreamingClient() {
 		return refuse(connect.CodeUnimplemented, "%s takes a stream of requests, which no actor does", in.procedure())

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -68,5 +69,33 @@ func TestPanicsTellWhatTheCallMayHaveDone(t *testing.T) {
 				t.Errorf("a panic %s the call: outcome %q", when, a.outcome())
 			}
 		}
+	})
+}
+
+// TestCallsThatAreServedTwice: an interceptor that repeats a call gets no second run of
+// it, and its client is never told that the first one did not happen.
+func TestCallsThatAreServedTwice(t *testing.T) {
+	var asked atomic.Int64
+	o := open(t, gateway.WithLogger(discard()), gateway.WithInterceptors(func(next connect.ServerFunc) connect.ServerFunc {
+		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+			if next(ctx, spec, stream) == nil {
+				return nil
+			}
+			return next(ctx, spec, stream)
+		}
+	}), gateway.WithAuthorize(func(context.Context, gateway.Request) (string, error) {
+		if asked.Add(1)%2 == 0 {
+			return "", connect.NewError(connect.CodeResourceExhausted, "one call each")
+		}
+		return "", nil
+	}))
+	o.on("fail", func(context.Context) error { panic("as the test wants it") })
+	o.doors(t, func(t *testing.T, base string) {
+		key := strings.ReplaceAll(t.Name(), "/", ".")
+		a := o.curl(base, "/actors/"+key+"/desk.v1.Desk/Try", `{"script": "fail"}`)
+		if a.want(t, 500, "internal", "twice"); a.outcome() != "OUTCOME_MAYBE_EXECUTED" || o.runsOf(key) != 1 {
+			t.Errorf("outcome %q after %d runs", a.outcome(), o.runsOf(key))
+		}
+		asked.Store(0)
 	})
 }
