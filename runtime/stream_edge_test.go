@@ -386,3 +386,44 @@ func TestEventsThatIgnoreTheirContext(t *testing.T) {
 		}
 	})
 }
+
+// TestClosingAStreamThatOpens: who closes a stream need not wait until the actor gets to
+// open it.
+func TestClosingAStreamThatOpens(t *testing.T) {
+	fakeTime(t, 2, func(t *testing.T, w *world, owner int) {
+		p := w.counterOn(0, owner, "opening")
+		var ended atomic.Bool
+		entered := make(chan struct{})
+		w.onWatch("wait", func(ctx context.Context) iter.Seq2[*probev1.AddReply, error] {
+			close(entered)
+			<-ctx.Done()
+			ended.Store(true)
+			return nil
+		})
+		spec := specOf(t, "Counter", "Watch")
+		spec.StreamType = connect.StreamTypeServer
+		s, err := cajun.NewTransport(w.Node(0), key(p)).NewClientStream(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Send(&probev1.GetRequest{Script: "wait"}); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = s.CloseSend() }()
+		<-entered
+		began := time.Now()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("closing took %v", took)
+		}
+		time.Sleep(time.Second) // the cancel is on its way
+		if !ended.Load() {
+			t.Error("the handler was not told")
+		}
+		if err := s.Receive(new(probev1.AddReply)); connect.CodeOf(err) != connect.CodeCanceled {
+			t.Errorf("got %v", err)
+		}
+	})
+}

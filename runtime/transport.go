@@ -63,7 +63,9 @@ func (t *transport) NewClientStream(ctx context.Context, spec connect.Spec) (con
 	}
 	call := &unaryStream{ctx: ctx, transport: t, spec: method, info: info}
 	if method.streams {
-		return &eventStream{unaryStream: call}, nil
+		var end context.CancelFunc
+		call.ctx, end = context.WithCancel(ctx)
+		return &eventStream{unaryStream: call, end: end}, nil
 	}
 	return call, nil
 }
@@ -244,6 +246,8 @@ func (s *unaryStream) options() context.Context {
 // sent its request, so that it misses nothing of what comes after that.
 type eventStream struct {
 	*unaryStream
+	// end ends the call's context, so that closing waits for no actor to open the stream.
+	end     context.CancelFunc
 	opening sync.Once
 	reader  *reader
 	err     error // why there is no reader, or how the stream has ended
@@ -270,7 +274,9 @@ func (s *eventStream) open() {
 	}
 	spec := *s.spec
 	spec.request = fixedType(req.ProtoReflect().Type())
-	s.reader, s.err = openStream(s.options(), NewPid(s.transport.from, spec.kind, s.transport.key), &spec, req)
+	if s.reader, s.err = openStream(s.options(), NewPid(s.transport.from, spec.kind, s.transport.key), &spec, req); s.err != nil {
+		s.end()
+	}
 }
 
 // Receive implements connect.ClientStream.
@@ -293,12 +299,14 @@ func (s *eventStream) Receive(msg any) error {
 		return copyMessage(to, e.message)
 	}
 	s.reader.close()
+	s.end()
 	return s.err
 }
 
 // Close implements connect.ClientStream.
 func (s *eventStream) Close() error {
 	err := s.unaryStream.CloseSend()
+	s.end()
 	s.opening.Do(func() {
 		s.err = interrupted(context.Canceled, guarantee.NotExecuted, "before the stream was opened").err()
 	})
