@@ -60,8 +60,8 @@ func ownDeprecation(own string) []string {
 func hasDeprecation(own string) bool { return ownDeprecation(own) != nil }
 
 // unspeakable replaces what Go allows nowhere in a source file, not even in a
-// comment, and what would end a line.
-var unspeakable = strings.NewReplacer("\x00", "\uFFFD", "\uFEFF", "", "\r\n", "\n", "\r", "\n")
+// comment, and what would end a line, to gofmt's printer too.
+var unspeakable = strings.NewReplacer("\x00", "\uFFFD", "\uFEFF", "", "\r\n", "\n", "\r", "\n", "\f", " ", "\v", " ")
 
 // commentLines turns a proto comment into Go comment lines. Every line gets a
 // space after the slashes, so that none can become a directive to Go tools.

@@ -3,6 +3,7 @@ package render
 
 import (
 	"bytes"
+	"go/format"
 	"slices"
 	"strings"
 
@@ -46,7 +47,21 @@ func File(f *schema.File) ([]byte, error) {
 	if err := out.Render(&source); err != nil {
 		return nil, err
 	}
-	return groupImports(source.Bytes()), nil
+	return settled(groupImports(source.Bytes()))
+}
+
+// settled formats source until that changes nothing: what gofmt does to a
+// comment in one run may be text that it changes in the next.
+func settled(source []byte) ([]byte, error) {
+	const enough = 5
+	for range enough {
+		formatted, err := format.Source(source)
+		if err != nil || bytes.Equal(formatted, source) {
+			return source, err
+		}
+		source = formatted
+	}
+	return source, nil
 }
 
 // packageDoc says what the file adds to its package. Go joins what the files

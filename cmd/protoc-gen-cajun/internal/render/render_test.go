@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"go/format"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,25 @@ func TestCommentLinesNeverBecomeDirectives(t *testing.T) {
 	}
 	if got := commentLines(" \n"); got != nil {
 		t.Errorf("an empty comment gave %q", got)
+	}
+}
+
+// TestCommentsAreAsGofmtHasThem: gofmt takes a line behind code for a heading
+// once it has put a blank line there itself, and its printer makes line ends of
+// form feeds.
+func TestCommentsAreAsGofmtHasThem(t *testing.T) {
+	for _, text := range []string{" Like so:\n     code\n And on\n\n More.\n", "     code\n Head\n", " a\fb\n", "\f\vb\n", "    code\nHead\n\n\f# [x]: y"} {
+		p := schema.Package{Path: "example.com/p", Name: "p"}
+		m := schema.Message{Package: p, Name: "M"}
+		actor := &schema.Actor{GoName: "A", Comment: text, Methods: []*schema.Method{{Name: "Get", GoName: "Get", Comment: text, Request: m, Response: m}}}
+		source, err := File(&schema.File{Package: p, Messages: p, Descriptor: "File_p", Header: []string{text}, Actors: []*schema.Actor{actor}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := format.Source(source)
+		if err != nil || string(source) != string(want) {
+			t.Errorf("%q: got %s, %v, and gofmt makes of it %s", text, source, err, want)
+		}
 	}
 }
 
