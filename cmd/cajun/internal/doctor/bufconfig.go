@@ -29,6 +29,7 @@ type managedRule struct {
 	FileOption string `yaml:"file_option"`
 	Path       string
 	Module     string
+	Value      any
 }
 
 // managedRules is a list of rules. What version 1 of buf.gen.yaml has in its

@@ -13,6 +13,16 @@ import (
 
 const goPackage = `option\s+go_package\s*=\s*["']([^"']*)["']`
 
+// goPackage is the import path that a proto file names for its Go code, or "".
+func (f protoFile) goPackage() string {
+	match := regexp.MustCompile(goPackage).FindStringSubmatch(withoutComments(f.text))
+	if match == nil {
+		return ""
+	}
+	importPath, _, _ := strings.Cut(match[1], ";")
+	return importPath
+}
+
 // goPackages looks whether the Go packages of actors' messages are where their
 // code goes. The plugin for actors says so too, but that for messages fails
 // first, and names no line.
@@ -25,10 +35,7 @@ func (p *project) goPackages() (found []Finding) {
 		if !file.inModule || !file.hasActors() || !p.gen.covers(file.path) {
 			continue
 		}
-		given := ""
-		if match := regexp.MustCompile(goPackage).FindStringSubmatch(withoutComments(file.text)); match != nil {
-			given, _, _ = strings.Cut(match[1], ";")
-		}
+		given := file.goPackage()
 		place := p.place(*actors, file)
 		module, _ := actors.option("module")
 		paths, _ := actors.option("paths")

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	cajunproto "github.com/cajun-go/cajun/proto"
@@ -32,7 +31,7 @@ func (p *project) options() []Finding {
 		return []Finding{{copies[1].path, fmt.Sprintf("is a second copy of %s, beside %s, and buf refuses that", cajunproto.OptionsPath, copies[0].path), "delete one of the two"}}
 	case len(copies) == 1:
 		return p.staleOptions(copies[0])
-	case imported == "" || len(p.workspace.Deps) > 0 || p.linksOptions():
+	case imported == "" || len(p.workspace.Deps) > 0 || p.linked(cajunproto.OptionsPath):
 		return nil
 	case len(strays) > 0:
 		root := strings.TrimSuffix(strays[0].path, "/"+cajunproto.OptionsPath)
@@ -41,15 +40,6 @@ func (p *project) options() []Finding {
 	}
 	return []Finding{{imported, fmt.Sprintf("imports %s, which is nowhere in this project", cajunproto.OptionsPath),
 		"run go tool " + generatorCajun + " -options third_party, and add - path: third_party to the modules of buf.yaml"}}
-}
-
-// linksOptions reports whether a module has the options by way of a symbolic
-// link, which buf follows, and we do not.
-func (p *project) linksOptions() bool {
-	return slices.ContainsFunc(p.workspace.Modules, func(m module) bool {
-		_, err := os.Stat(filepath.Join(p.dir, filepath.FromSlash(m.Path), filepath.FromSlash(cajunproto.OptionsPath)))
-		return err == nil
-	})
 }
 
 // staleOptions compares a copy of the options with those of the Cajun that

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cajun-go/cajun/cmd/cajun/internal/gocmd"
 	cajunproto "github.com/cajun-go/cajun/proto"
 )
 
@@ -118,12 +119,16 @@ func (p *project) managed() []Finding {
 			return concerns(rule) && strings.HasPrefix(option, rule.FileOption) // go_package is both
 		})
 	}
-	i := slices.IndexFunc(p.gen.Managed.Override, func(rule managedRule) bool {
-		return concerns(rule) && strings.HasPrefix(rule.FileOption, "go_package") && !exempt(rule.FileOption)
-	})
-	if i < 0 {
+	var last managedRule // which is the one that counts
+	for _, rule := range p.gen.Managed.Override {
+		if concerns(rule) && strings.HasPrefix(rule.FileOption, "go_package") && !exempt(rule.FileOption) {
+			last = rule
+		}
+	}
+	own, _, _ := strings.Cut(fmt.Sprint(last.Value), ";")
+	if last.FileOption == "" || last.FileOption == "go_package" && own == gocmd.Cajun+"/gen/"+path.Dir(cajunproto.OptionsPath) {
 		return nil
 	}
 	return []Finding{{genFile, fmt.Sprintf("managed mode gives %s another Go package, and a second copy of its Go code registers the same names again: such a program panics at its start",
-		cajunproto.OptionsPath), fmt.Sprintf("add to managed\n    disable:\n      - file_option: %s\n        path: cajun", p.gen.Managed.Override[i].FileOption)}}
+		cajunproto.OptionsPath), fmt.Sprintf("add to managed\n    disable:\n      - file_option: %s\n        path: cajun", last.FileOption)}}
 }

@@ -3,6 +3,9 @@ package doctor
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -23,7 +26,7 @@ func (p *project) stale() (found []Finding) {
 		if !file.inModule || !p.gen.covers(file.path) {
 			continue
 		}
-		if _, ok := bySource[generatorCajun][file.importPath]; !ok && file.hasActors() {
+		if _, ok := bySource[generatorCajun][file.importPath]; !ok && file.hasActors() && !p.overlooked(file) {
 			found = append(found, Finding{file.path, "declares actors, and no code is generated for them", generateAgain})
 			continue
 		}
@@ -37,11 +40,52 @@ func (p *project) stale() (found []Finding) {
 	for _, g := range p.generated {
 		// Any file will do that could be imported so: not all have to be in buf.yaml.
 		has := slices.ContainsFunc(p.protos, func(f protoFile) bool { return strings.HasSuffix("/"+f.path, "/"+g.source) })
-		if g.generator == generatorCajun && !has {
+		if g.generator == generatorCajun && !has && !p.linked(g.source) {
 			found = append(found, Finding{g.path, fmt.Sprintf("was generated from %s, which is gone", g.source), "delete it, and the code of the messages with it, or bring the proto file back"})
 		}
 	}
 	return found
+}
+
+// overlooked reports whether the code of a file's actors is where it should be,
+// though no part of the module that is looked at: in one of its own, perhaps.
+func (p *project) overlooked(file protoFile) bool {
+	actors := p.gen.find(generatorCajun)
+	if actors == nil {
+		return false
+	}
+	folder, name := path.Clean(filepath.ToSlash(actors.Out)), strings.TrimSuffix(path.Base(file.importPath), ".proto")+".cajun.go"
+	module, _ := actors.option("module")
+	if module != "" && below(file.goPackage(), module) {
+		folder = path.Join(folder, strings.TrimPrefix(file.goPackage(), module))
+	} else {
+		folder = path.Join(folder, path.Dir(file.importPath)) // paths=source_relative
+	}
+	for _, pattern := range []string{"", "*"} {
+		if there, err := filepath.Glob(filepath.Join(p.dir, filepath.FromSlash(folder), pattern, name)); err == nil && len(there) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// linked reports whether buf finds a proto file where we do not look: behind a
+// symbolic link, outside of the project or in a module of Go within it.
+func (p *project) linked(importPath string) bool {
+	var folders []string
+	for _, m := range p.workspace.Modules {
+		folders = append(folders, m.Path)
+	}
+	if len(folders) == 0 {
+		folders = []string{"."}
+	}
+	for _, in := range p.gen.Inputs {
+		folders = append(folders, in.Directory)
+	}
+	return slices.ContainsFunc(folders, func(folder string) bool {
+		_, err := os.Stat(filepath.Join(p.dir, filepath.FromSlash(folder), filepath.FromSlash(importPath)))
+		return err == nil
+	})
 }
 
 // compare tells what a proto file and its generated code declare differently.
