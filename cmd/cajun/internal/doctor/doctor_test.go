@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -210,6 +211,14 @@ var finds = map[string]struct {
 	"a message less":  {[]edit{replace(greeterProto, "message TallyRequest {}", "")}, greeterGo, "still has message TallyRequest", "run buf generate"},
 	"a field moved":   {[]edit{replace(greeterProto, "uint64 at_most_once = 1;", "uint64 at_most_once = 0x11;")}, greeterGo, "lacks field at_most_once = 17 and still has field at_most_once = 1", "run buf generate"},
 	"a new enum":      {[]edit{add(greeterProto, "enum E { E_NONE = 0; E_MINUS = -1; }\n")}, greeterGo, "lacks enum E, field E_MINUS = -1, field E_NONE = 0", "run buf generate"},
+	"another level": {[]edit{replace(greeterProto, "{one_way: true}", "{one_way: true, delivery: DELIVERY_EXACTLY_ONCE}")}, greeterGo,
+		"lacks delivery:DELIVERY_EXACTLY_ONCE of Greeter.Wave", "run buf generate"},
+	"another state": {[]edit{replace(greeterProto, "state: \"", "state: \"x.")}, greeterGo, "lacks state:\"x.", "run buf generate"},
+	"a setting more": {[]edit{replace(greeterProto, "option (cajun.v1.actor)", "option (.cajun.v1.actor).idle_timeout = {seconds: 5}; option (cajun.v1.actor).idle_timeout.nanos = 7;\n option (cajun.v1.actor)")}, greeterGo,
+		"lacks idle_timeout:{seconds:5 nanos:7} of Greeter", "run buf generate"},
+	"effects now":  {[]edit{replace(greeterProto, "    option idempotency_level = NO_SIDE_EFFECTS;\n", "")}, greeterGo, "still has idempotency_level:NO_SIDE_EFFECTS of Greeter.Tally", "run buf generate"},
+	"a stream now": {[]edit{replace(greeterProto, "returns (TallyResponse)", "returns (stream .examples.TallyResponse)")}, greeterGo, "(TallyRequest) returns (stream TallyResponse) and still has rpc Greeter.", "run buf generate"},
+	"a key now":    {[]edit{replace(greeterProto, "uint64 at_most_once = 1;", "uint64 at_most_once = 1 [deprecated = true, (cajun.v1.key) = true];")}, greeterGo, "lacks (cajun.v1.key) of field at_most_once = 1", "run buf generate"},
 	"no proto any more": {[]edit{remove(greeterProto)}, greeterCajun, "was generated from greeter/v1/greeter.proto, which is gone",
 		"bring the proto file back"},
 }
@@ -390,6 +399,29 @@ func TestDeclared(t *testing.T) {
 	})
 	if err != nil || compared < 5 {
 		t.Errorf("compared %d files, %v", compared, err)
+	}
+}
+
+// TestPromisedTakesAnything cuts a proto file short and mixes it up.
+func TestPromisedTakesAnything(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(checkout, "examples", greeterProto))
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Fields(string(content) + " rpc ; { } ( ) [ ] option = (cajun.v1.actor) (cajun.v1.key) , . .a -")
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		mixed := make([]string, random.IntN(20))
+		for i := range mixed {
+			mixed[i] = words[random.IntN(len(words))]
+		}
+		promised(strings.Join(mixed, " "))
+	}
+	for i := range content {
+		promised(string(content[:i]))
+	}
+	if said, ok := promised(`service S { option (v1.actor) = {}; }`); ok {
+		t.Errorf("a shorter name of our option is not understood, but it says so: %v", said)
 	}
 }
 

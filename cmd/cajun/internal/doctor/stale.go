@@ -14,7 +14,7 @@ const generateAgain = "run buf generate, or go tool cajun generate"
 
 // stale looks for generated code that is not that of its proto file. The times
 // of files say nothing after a git checkout, so it compares what the two declare.
-// A changed type or option is not seen.
+// A changed type of a field is not seen.
 func (p *project) stale() (found []Finding) {
 	bySource := map[string]map[string]generatedFile{generatorGo: {}, generatorCajun: {}}
 	for _, g := range p.generated {
@@ -95,7 +95,18 @@ func compare(file protoFile, g generatedFile) []Finding {
 	if !understood || then == nil {
 		return nil
 	}
-	before := declaredIn(then)
+	wrong := differences(now, declaredIn(then))
+	if promises, understood := promised(file.text); wrong == "" && understood {
+		wrong = differences(promises, promisedIn(then))
+	}
+	if wrong == "" {
+		return nil
+	}
+	return []Finding{{g.path, fmt.Sprintf("is not that of %s: it %s", file.path, wrong), generateAgain}}
+}
+
+// differences says what generated code lacks, and has too much; "" for none.
+func differences(now, before map[string]int) string {
 	var wrong []string
 	if added := surplus(now, before); len(added) > 0 {
 		wrong = append(wrong, "lacks "+strings.Join(added, ", "))
@@ -103,10 +114,7 @@ func compare(file protoFile, g generatedFile) []Finding {
 	if removed := surplus(before, now); len(removed) > 0 {
 		wrong = append(wrong, "still has "+strings.Join(removed, ", "))
 	}
-	if len(wrong) == 0 {
-		return nil
-	}
-	return []Finding{{g.path, fmt.Sprintf("is not that of %s: it %s", file.path, strings.Join(wrong, " and ")), generateAgain}}
+	return strings.Join(wrong, " and ")
 }
 
 // surplus lists what a has more often than b, a few of it.
