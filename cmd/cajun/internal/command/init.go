@@ -56,6 +56,9 @@ func tellNext(w io.Writer, done scaffold.Done) {
 		run = "./" + done.Program
 	}
 	fmt.Fprint(w, "\nNext:\n")
+	if done.Unused {
+		fmt.Fprint(w, "  go work use . # the workspace that this folder is in does not take the module yet\n")
+	}
 	if done.Vendored {
 		fmt.Fprint(w, "  go mod vendor -e # for the tools; it complains of code that is not generated yet\n")
 	}

@@ -80,6 +80,30 @@ func TestInitInAVendoredModule(t *testing.T) {
 	f.Run(generate + "test -f vendor/github.com/cajun-go/cajun/cajuntest/cluster.go")
 }
 
+// TestInitBesideAWorkspace types what init says where go.work does not know the
+// module, and where it has an older version of Go than the files need. The
+// go.mod files are as old as they may be.
+func TestInitBesideAWorkspace(t *testing.T) {
+	f := usermodule.New(t)
+	cajun(t, f)
+	f.Set("GOPROXY", "off")
+	f.Set("GONOSUMDB", "*")
+	f.Set("GOWORK", "")
+	f.Write("go.work", "go 1.20\n\nuse ./known\n")
+	for name, gomod := range map[string]string{"known": "\n\ngo 1.20\n", "unknown": "\n"} {
+		f.Write(name+"/go.mod", "module example.com/"+name+gomod+"\nreplace github.com/cajun-go/cajun => "+usermodule.Checkout(t)+"\n")
+		_, next, _ := strings.Cut(f.Run("cd "+name+" && cajun init"), "\nNext:\n")
+		use, _, ok := strings.Cut(next, "  go tool")
+		if !ok || !strings.Contains(use, "go work use .") {
+			t.Errorf("init in a module that is %s says\n%s", name, next)
+		}
+		f.Run(use + "go tool protoc-gen-cajun -version && cd ..")
+	}
+	if out := f.Run("cd known && cajun init"); strings.Contains(out, "go work") {
+		t.Errorf("a second init says\n%s", out)
+	}
+}
+
 // TestInitWithoutVersion: this test is built from source, and the folder names
 // no Cajun.
 func TestInitWithoutVersion(t *testing.T) {

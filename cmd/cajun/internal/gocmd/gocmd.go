@@ -18,6 +18,7 @@ const Cajun = "github.com/cajun-go/cajun"
 // Module is what a go.mod file says.
 type Module struct {
 	Module  struct{ Path string }
+	Go      string
 	Require []Version
 	Replace []struct{ Old, New Version }
 	Tool    []struct{ Path string }

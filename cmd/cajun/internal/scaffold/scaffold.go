@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	goversion "go/version"
 	"os"
 	"path"
 	"path/filepath"
@@ -38,8 +39,11 @@ type Done struct {
 	// Vendored says that the module has a folder of vendored packages, which
 	// lacks those that are needed now.
 	Vendored bool
-	Program  string
-	Files    []string
+	// Unused says that the folder is in a workspace that does not take the
+	// module, or not with the version of Go that the files need.
+	Unused  bool
+	Program string
+	Files   []string
 }
 
 // Do writes the project and has go.mod require what it needs. It overwrites
@@ -91,7 +95,12 @@ func Do(ctx context.Context, plan Plan) (Done, error) {
 	if _, err := os.Stat(filepath.Join(plan.Dir, "vendor", "modules.txt")); err == nil {
 		done.Vendored = true
 	}
-	return done, require(ctx, plan.Dir, version)
+	if err := require(ctx, plan.Dir, module, version); err != nil {
+		return done, err
+	}
+	gowork, _ := gocmd.Unused(ctx, plan.Dir)
+	done.Unused = gowork != ""
+	return done, nil
 }
 
 // programFolder cleans the folder of the program, which must be in the module,
@@ -196,7 +205,7 @@ func refuseObstacles(dir string, files []file, program string) error {
 // cannot help: it would look for the packages that are not generated yet. All is
 // in the versions that Cajun requires, or newer ones that the module has already.
 // So nothing is looked up, and without a network the module cache is enough.
-func require(ctx context.Context, dir, version string) error {
+func require(ctx context.Context, dir string, module gocmd.Module, version string) error {
 	run := func(args ...string) (string, error) {
 		// In a workspace, go.mod would not be changed.
 		out, err := gocmd.RunAlone(ctx, dir, args...)
@@ -206,6 +215,11 @@ func require(ctx context.Context, dir, version string) error {
 		return string(out), err
 	}
 	edit := []string{"mod", "edit", "-require=" + gocmd.Cajun + "@" + version}
+	if module.Module.Path != "" && goversion.Compare("go"+module.Go, pruned) < 0 {
+		// It is raised to Cajun's own in the end. Below this one, the go command would
+		// want the go.mod files of modules that nobody needs.
+		edit = append(edit, "-go="+strings.TrimPrefix(pruned, "go"))
+	}
 	for _, tool := range tools() {
 		edit = append(edit, "-tool="+tool)
 	}
@@ -222,6 +236,9 @@ func require(ctx context.Context, dir, version string) error {
 	_, err = run(append([]string{"mod", "edit"}, slices.Compact(needed)...)...)
 	return err
 }
+
+// pruned is the first version of Go in which go.mod names all that is needed.
+const pruned = "go1.17"
 
 // tools are the packages that `go tool` is to find.
 func tools() []string {
