@@ -161,6 +161,7 @@ func (n *Node) call(ctx context.Context, o *outgoing, req proto.Message) (proto.
 		o.notMade(ctx, fail)
 		return nil, fail.err()
 	}
+	req = completed(o.spec, o.key, req)
 	if o.effects != nil {
 		defer func() { o.effects.returned(o) }()
 	}

@@ -51,6 +51,21 @@ func fillKeyField(spec *methodSpec, key string, req proto.Message) {
 	}
 }
 
+// completed returns the request with its key when that is a required field which
+// the caller has left empty: without it the request could not be encoded.
+func completed(spec *methodSpec, key string, req proto.Message) proto.Message {
+	if spec.opts.KeyField == 0 {
+		return req
+	}
+	m := req.ProtoReflect()
+	if field := m.Descriptor().Fields().ByNumber(spec.opts.KeyField); field.Cardinality() != protoreflect.Required || m.Has(field) {
+		return req
+	}
+	req = proto.Clone(req) // the caller's stays as it is
+	fillKeyField(spec, key, req)
+	return req
+}
+
 func keyText(field protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	if field.Kind() == protoreflect.EnumKind {
 		return strconv.FormatInt(int64(v.Enum()), 10)
