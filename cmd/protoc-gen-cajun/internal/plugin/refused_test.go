@@ -195,3 +195,34 @@ func TestRefusesFilesWithoutGoPackage(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusesTwoNamesOfAPackage: protogen refuses them too, but names no place, and
+// nothing else that is wrong.
+func TestRefusesTwoNamesOfAPackage(t *testing.T) {
+	const first, second = "golden/names/v1/names.proto", "golden/names/v1/second.proto"
+	set := descriptors(t)
+	for _, file := range set.GetFile() {
+		if file.GetName() == second {
+			importPath, _, _ := strings.Cut(file.GetOptions().GetGoPackage(), ";")
+			file.Options.GoPackage = proto.String(importPath + ";other")
+		}
+	}
+	proto.GetExtension(service(t, set, second, "Second").GetOptions(), cajunv1.E_Actor).(*cajunv1.Actor).State = "Missing"
+	req, err := proto.Marshal(&pluginpb.CodeGeneratorRequest{FileToGenerate: []string{first, second}, ProtoFile: set.GetFile()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer bytes.Buffer
+	if err := Run(bytes.NewReader(req), &answer); err != nil {
+		t.Fatal(err)
+	}
+	resp := new(pluginpb.CodeGeneratorResponse)
+	if err := proto.Unmarshal(answer.Bytes(), resp); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\n" + second + `:8:1: go_package: the name "other" differs from "namesv1"`, `: Second: state "Missing" is no message`} {
+		if !strings.Contains(resp.GetError(), want) {
+			t.Errorf("got %q, want %q", resp.GetError(), want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"go/token"
 	"path"
 	"regexp"
 	"strings"
@@ -14,19 +15,40 @@ import (
 // unnamed begins the import paths of files whose Go package nobody has named.
 const unnamed = "unnamed.invalid/"
 
+// renamed begins the import paths of files that call their Go package otherwise
+// than one before them does. The name that it has there follows.
+const renamed = "renamed.invalid/"
+
 // version matches the last word of a proto package that says its version.
 var version = regexp.MustCompile(`^v[0-9]+\w*$`)
 
 // NamePackages gives an import path to those files of req that have none, or a
-// bare word in its place. protogen would refuse req, without saying where; Read
-// refuses these files beside all else that is wrong.
+// bare word in its place, and one of its own to those that give their package a
+// second name. protogen would refuse req, without saying where; Read refuses these
+// files beside all else that is wrong.
 func NamePackages(req *pluginpb.CodeGeneratorRequest) {
+	names := make(map[string]string)
 	for _, file := range req.GetProtoFile() {
 		importPath, name, named := strings.Cut(file.GetOptions().GetGoPackage(), ";")
-		if by, _, _ := strings.Cut(parameter(req, "M"+file.GetName()), ";"); by != "" || strings.ContainsAny(importPath, "./") {
+		if by, _, _ := strings.Cut(parameter(req, "M"+file.GetName()), ";"); by != "" {
 			continue
 		}
-		importPath = unnamed + importPath
+		if strings.ContainsAny(importPath, "./") {
+			own := name
+			if !named {
+				own = path.Base(importPath)
+			}
+			first, ok := names[importPath]
+			if !ok && token.IsIdentifier(own) {
+				names[importPath] = own
+			}
+			if !ok || own == first || !token.IsIdentifier(own) {
+				continue // protogen makes a name of what is none
+			}
+			importPath, name, named = renamed+first, own, true
+		} else {
+			importPath = unnamed + importPath
+		}
 		if named {
 			importPath += ";" + name
 		}
@@ -53,6 +75,11 @@ func parameter(req *pluginpb.CodeGeneratorRequest, name string) string {
 func (r *reader) refuseUnnamed() bool {
 	found := false
 	for _, file := range r.gen.Files {
+		if first, ok := strings.CutPrefix(string(file.GoImportPath), renamed); ok {
+			found = true
+			r.problems.add(file.Desc, goPackage, "go_package: the name %q differs from %q, which another proto file gives the same Go package: write one name in both", file.GoPackageName, first)
+			continue
+		}
 		word, ok := strings.CutPrefix(string(file.GoImportPath), unnamed)
 		if !ok {
 			continue
