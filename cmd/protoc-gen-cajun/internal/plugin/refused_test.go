@@ -145,6 +145,37 @@ func TestRefusesPlaces(t *testing.T) {
 	}
 }
 
+// TestRefusesWhatTheGoCommandDoes is about names that the compiler takes, and the
+// go command does not: on some systems they are those of one file.
+func TestRefusesWhatTheGoCommandDoes(t *testing.T) {
+	rename := func(to string) *descriptorpb.FileDescriptorSet {
+		set := descriptors(t)
+		for _, file := range set.GetFile() {
+			if file.GetName() == "golden/names/v1/second.proto" {
+				file.Name = &to
+			}
+		}
+		return set
+	}
+	for _, test := range []struct {
+		set       *descriptorpb.FileDescriptorSet
+		parameter string
+		files     []string
+		want      string
+	}{
+		{rename("golden/names/v1/Names.proto"), "", []string{"golden/names/v1/names.proto", "golden/names/v1/Names.proto"},
+			"golden/names/v1/Names.proto:1:1: its Go file would be "},
+		{rename("golden/names/v1/+x.proto"), "", []string{"golden/names/v1/+x.proto"},
+			`golden/names/v1/+x.proto:1:1: Go takes no files that begin with "+", such as +x.cajun.go: rename the proto file`},
+		{descriptors(t), "Mgolden/foreign/context/v1/context.proto=example.com/c/v1;a,Mgolden/foreign/context2/v1/context.proto=example.com/C/v1;b", []string{"golden/foreign/v1/foreign.proto"},
+			`golden/foreign/v1/foreign.proto:13:1: its actors use the Go packages "example.com/c/v1" and "example.com/C/v1", and the go command takes no two in a program that differ in case alone: write another go_package in one of the two`},
+	} {
+		if got := runWith(t, test.set, DefaultPackageSuffix, test.parameter, test.files...).GetError(); !strings.HasPrefix(got, test.want) {
+			t.Errorf("got %q, want %q and so on", got, test.want)
+		}
+	}
+}
+
 // TestRefusesFilesWithoutGoPackage drives the plugin as a compiler does, as
 // protogen itself refuses such files before anything else is read.
 func TestRefusesFilesWithoutGoPackage(t *testing.T) {

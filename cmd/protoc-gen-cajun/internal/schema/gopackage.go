@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/compiler/protogen"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -45,15 +46,31 @@ func (r *reader) checkPackages() {
 		for _, used := range r.filesUsed(file) {
 			r.checkPackage(used, r.outputPackage(file))
 		}
+		r.checkCase(file)
 		r.checkFolder(file)
 		r.checkSuffixed(file)
 		output := r.output(file)
-		if other, ok := outputs[output]; ok {
+		if other, ok := outputs[strings.ToLower(output)]; ok {
 			r.problems.add(file.Desc, nil, "its Go file would be %s, as that of %s is: rename one of the two proto files, or give them different go_package options",
 				output, other.Desc.Path())
 		}
-		outputs[output] = file
+		outputs[strings.ToLower(output)] = file // on some systems that is the same file
 		r.checkFileName(file, path.Base(output))
+	}
+}
+
+// checkCase refuses files whose actors need packages that the go command does not
+// take together, as on some systems their folders would be one.
+func (r *reader) checkCase(file *protogen.File) {
+	paths := make(map[string]protogen.GoImportPath)
+	for _, used := range r.filesUsed(file) {
+		folded := strings.ToLower(string(used.GoImportPath))
+		if other, ok := paths[folded]; ok && other != used.GoImportPath {
+			r.problems.add(file.Desc, goPackage, "its actors use the Go packages %q and %q, and the go command takes no two in a program that differ in case alone: write another go_package in one of the two",
+				string(other), string(used.GoImportPath))
+			return
+		}
+		paths[folded] = used.GoImportPath
 	}
 }
 
@@ -241,6 +258,10 @@ func (r *reader) output(file *protogen.File) string {
 func (r *reader) checkFileName(file *protogen.File, output string) {
 	if output[0] == '_' || output[0] == '.' {
 		r.problems.add(file.Desc, nil, "Go ignores files that begin with %q, such as %s: rename the proto file", output[:1], output)
+		return
+	}
+	if safe := output[0] >= utf8.RuneSelf || regexp.MustCompile(`^[0-9A-Za-z]`).MatchString(output); !safe {
+		r.problems.add(file.Desc, nil, "Go takes no files that begin with %q, such as %s: rename the proto file", output[:1], output)
 		return
 	}
 	nowhere := build.Context{GOOS: "nowhere", GOARCH: "nothing", OpenFile: func(string) (io.ReadCloser, error) {
