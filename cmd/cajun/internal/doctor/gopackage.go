@@ -89,7 +89,7 @@ func (p *project) imports() (found []Finding) {
 			continue
 		}
 		text := withoutComments(file.text)
-		switch imports := file.importsOptions(); {
+		switch _, imports := file.importsOptions(); {
 		case imports && !strings.Contains(text, "cajun.v1.") && regexp.MustCompile(service).MatchString(text):
 			found = append(found, Finding{file.at(service), fmt.Sprintf("is in a file that imports %s, and is not marked as an actor, so no actor is generated for it", cajunproto.OptionsPath),
 				"add option (cajun.v1.actor) = {}; to it, or remove the import"})

@@ -17,12 +17,12 @@ func (p *project) options() []Finding {
 	var copies, strays []protoFile
 	imported := ""
 	for _, file := range p.protos {
-		switch {
+		switch properly, _ := file.importsOptions(); {
 		case file.importPath == cajunproto.OptionsPath && file.inModule:
 			copies = append(copies, file)
-		case strings.HasSuffix("/"+file.path, "/"+cajunproto.OptionsPath):
+		case isOptions(file.path):
 			strays = append(strays, file)
-		case imported == "" && file.importsOptions():
+		case imported == "" && properly:
 			imported = file.path
 		}
 	}
@@ -70,7 +70,7 @@ func (p *project) registeredTwice() (found []Finding) {
 		if g.generator != generatorGo || strings.HasSuffix(g.path, "_protoopaque.pb.go") { // the other half of a hybrid API
 			continue
 		}
-		switch other, again := first[g.source], g.source == cajunproto.OptionsPath && !p.own(); {
+		switch other, again := first[g.source], isOptions(g.source) && !p.own(); {
 		case again:
 			found = append(found, Finding{g.path, fmt.Sprintf("registers %s, as Cajun's own copy does: a program with both panics at its start", g.source),
 				fmt.Sprintf("delete it, and write inputs into %s that leave the options out, such as inputs: [{directory: proto}]", genFile)})

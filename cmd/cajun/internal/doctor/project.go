@@ -157,11 +157,17 @@ func (f protoFile) hasActors() bool {
 	return regexp.MustCompile(`\(\s*\.?cajun\.v1\.actor\s*\)`).MatchString(withoutComments(f.text))
 }
 
-// importsOptions reports whether a proto file imports the options.
-func (f protoFile) importsOptions() bool {
+// importsOptions reports whether a proto file imports the options, by their own
+// path and by any that ends with it.
+func (f protoFile) importsOptions() (properly, somehow bool) {
 	quoted := regexp.QuoteMeta(cajunproto.OptionsPath)
-	return regexp.MustCompile(`import\s+(public\s+|weak\s+|option\s+)?["']` + quoted + `["']`).MatchString(withoutComments(f.text))
+	match := regexp.MustCompile(`import\s+(?:public\s+|weak\s+|option\s+)?["']([^"']*/)?` + quoted + `["']`).FindStringSubmatch(withoutComments(f.text))
+	return match != nil && match[1] == "", match != nil
 }
+
+// isOptions reports whether a path is that of the options, in any folder: what
+// matters to Go are the names that they declare.
+func isOptions(path string) bool { return strings.HasSuffix("/"+path, "/"+cajunproto.OptionsPath) }
 
 // at is the place of what an expression matches in a proto file, as compilers
 // print theirs, or that of the file as a whole.

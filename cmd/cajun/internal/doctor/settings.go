@@ -92,7 +92,7 @@ func (p *project) inputs() (found []Finding) {
 		return nil
 	}
 	for _, file := range p.protos {
-		if file.importPath == cajunproto.OptionsPath && file.inModule && p.gen.covers(file.path) {
+		if isOptions(file.importPath) && file.inModule && p.gen.covers(file.path) {
 			found = append(found, Finding{genFile, fmt.Sprintf("generates code for %s too, whose Go code comes with Cajun", file.path),
 				"write inputs that leave it out, such as inputs: [{directory: proto}]"})
 		}
