@@ -145,6 +145,27 @@ func TestRefusesPlaces(t *testing.T) {
 	}
 }
 
+// TestRefusesOtherOptionsByAnyPath: where imports begin at the root of a project,
+// the options have another path, and declare the same names.
+func TestRefusesOtherOptionsByAnyPath(t *testing.T) {
+	const source, own, moved = "golden/bank/v1/bank.proto", "cajun/v1/options.proto", "third_party/cajun/v1/options.proto"
+	set := descriptors(t)
+	for _, file := range set.GetFile() {
+		if file.GetName() == own {
+			file.Name = proto.String(moved)
+		}
+		for i, imported := range file.GetDependency() {
+			if imported == own {
+				file.Dependency[i] = moved
+			}
+		}
+	}
+	const want = source + ":10:1: " + moved + ` has the Go package "example.com/h" here`
+	if got := runWith(t, set, DefaultPackageSuffix, "M"+moved+"=example.com/h", source).GetError(); !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q and so on", got, want)
+	}
+}
+
 // TestRefusesWhatTheGoCommandDoes is about names that the compiler takes, and the
 // go command does not: on some systems they are those of one file.
 func TestRefusesWhatTheGoCommandDoes(t *testing.T) {

@@ -102,21 +102,28 @@ func (r *reader) checkPlace(file *protogen.File) {
 // checkOptions refuses files that import our options as another Go package than
 // the framework's own. A program cannot have both.
 func (r *reader) checkOptions(file *protogen.File) {
-	own := cajunv1.File_cajun_v1_options_proto
-	options, ok := r.gen.FilesByPath[own.Path()]
-	want, _, _ := strings.Cut(own.Options().(*descriptorpb.FileOptions).GetGoPackage(), ";")
-	if !ok || string(options.GoImportPath) == want {
+	want, _, _ := strings.Cut(cajunv1.File_cajun_v1_options_proto.Options().(*descriptorpb.FileOptions).GetGoPackage(), ";")
+	i := slices.IndexFunc(r.gen.Files, declaresOptions)
+	if i < 0 || string(r.gen.Files[i].GoImportPath) == want {
 		return
 	}
+	options := r.gen.Files[i]
 	var at protoreflect.SourcePath
 	for i := range file.Desc.Imports().Len() {
-		if file.Desc.Imports().Get(i).Path() == own.Path() {
+		if file.Desc.Imports().Get(i).Path() == options.Desc.Path() {
 			at = protoreflect.SourcePath{pathDependency, int32(i)}
 		}
 	}
 	r.problems.add(file.Desc, at, "%s has the Go package %q here, and Cajun has that of %q: a program with both panics at its start. "+
 		"Where managed mode of buf.gen.yaml changes it, add to its disable: {file_option: go_package, path: cajun}",
-		own.Path(), string(options.GoImportPath), want)
+		options.Desc.Path(), string(options.GoImportPath), want)
+}
+
+// declaresOptions reports whether a file is our options, whatever its path.
+func declaresOptions(file *protogen.File) bool {
+	return slices.ContainsFunc(file.Extensions, func(x *protogen.Extension) bool {
+		return x.Desc.FullName() == cajunv1.E_Actor.TypeDescriptor().FullName()
+	})
 }
 
 // goPackage is the source path of a file's option go_package.
