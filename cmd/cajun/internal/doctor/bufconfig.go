@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -103,7 +104,8 @@ func readYAML(dir, name string, into any) (bool, error) {
 	return true, nil
 }
 
-// name is the name of the program that a plugin is, such as protoc-gen-go.
+// name is the name of the program that a plugin is, such as protoc-gen-go, or ""
+// when a wrapper hides it.
 func (p plugin) name() string {
 	switch remote, _, _ := strings.Cut(p.Remote, ":"); remote {
 	case "":
@@ -113,8 +115,9 @@ func (p plugin) name() string {
 		return remote
 	}
 	for _, word := range p.Local {
-		if name := path.Base(filepath.ToSlash(strings.Split(word, "@")[0])); strings.HasPrefix(name, "protoc-gen-") {
-			return strings.TrimSuffix(name, ".exe")
+		// It may be part of a script.
+		if name := regexp.MustCompile(`\bprotoc-gen-[\w-]+`).FindString(path.Base(filepath.ToSlash(word))); name != "" {
+			return name
 		}
 	}
 	return ""
@@ -143,6 +146,11 @@ func (p plugin) renames() bool {
 		}
 	}
 	return false
+}
+
+// hidden reports whether a program does not tell which plugin it is.
+func (g *generation) hidden() bool {
+	return slices.ContainsFunc(g.Plugins, func(p plugin) bool { return len(p.Local) > 0 && p.name() == "" })
 }
 
 // find returns the plugin of this name, or nil.

@@ -259,6 +259,8 @@ func TestLeavesAlone(t *testing.T) {
 	for name, edits := range map[string][]edit{
 		"a healthy project":      nil,
 		"imports from the root":  {fromRoot},
+		"a plugin in a shell":    {replace("buf.gen.yaml", `["go", "tool", "protoc-gen-go"]`, `["sh", "-c", "exec go tool protoc-gen-go"]`)},
+		"a plugin in a wrapper":  {replace("buf.gen.yaml", `["go", "tool", "protoc-gen-go"]`, "./messages.sh")},
 		"paths=source_relative":  relative,
 		"a folder in the module": {replace("buf.gen.yaml", "    out: .\n    opt: module=example.com/hello", "    out: gen\n    opt: module=example.com/hello/gen,x=y")},
 		"paths left out":         {replace("buf.gen.yaml", "directory: proto", "directory: ., exclude_paths: [third_party]")},

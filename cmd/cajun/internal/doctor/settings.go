@@ -26,7 +26,7 @@ func (p *project) settings() []Finding {
 	}
 	var found []Finding
 	for _, name := range []string{generatorGo, generatorCajun} {
-		if p.gen.find(name) == nil {
+		if p.gen.find(name) == nil && !p.gen.hidden() {
 			found = append(found, Finding{genFile, "does not run " + name, fmt.Sprintf("add to plugins\n%s", p.pluginLines(name))})
 		}
 	}

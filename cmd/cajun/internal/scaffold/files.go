@@ -73,6 +73,9 @@ func obstacles(dir string, files []file, program string) ([]string, error) {
 			found = append(found, in)
 		}
 	}
+	if info, err := os.Stat(filepath.Join(dir, generatedFolder)); err == nil && !info.IsDir() {
+		found = append(found, generatedFolder+" (it is a file, and has to be a folder)")
+	}
 	found = append(found, modules(dir, program)...)
 	strangers, err := goFiles(dir, program)
 	if err != nil {

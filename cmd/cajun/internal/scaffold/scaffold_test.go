@@ -70,6 +70,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 		"other Go files": {map[string]string{"own.go": "package own"}, ".", []string{"own.go (the program needs a folder without other Go files)"}},
 		"another module's folder": {map[string]string{"tools/go.mod": "module example.com/m/tools\n", "gen/go.mod": "module example.com/m/gen\n"}, "tools/x",
 			[]string{"gen/go.mod (the folder is a module of its own)", "tools/go.mod (the folder is a module of its own)"}},
+		"a file for the code":     {map[string]string{"gen": "mine"}, ".", []string{"gen (it is a file, and has to be a folder)"}},
 		"a file for a folder":     {map[string]string{"proto": "mine"}, ".", []string{"proto (it is a file, and has to be a folder)"}},
 		"a folder for a file":     {map[string]string{"buf.yaml/": ""}, ".", []string{"buf.yaml"}},
 		"a file for the program":  {map[string]string{"cmd": ""}, "cmd/x", []string{"cmd (it is a file, and has to be a folder)"}},
