@@ -453,6 +453,27 @@ func TestDeclaredIsNoParser(t *testing.T) {
 	}
 }
 
+// TestWhatMayNotBeRead is passed by, such as the data of a database.
+func TestWhatMayNotBeRead(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "data", "x"), "")
+	write(t, filepath.Join(dir, "secret.proto"), "")
+	write(t, filepath.Join(dir, "z.proto"), "")
+	for _, name := range []string{"data", "secret.proto"} {
+		if err := os.Chmod(filepath.Join(dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Chmod(filepath.Join(dir, name), 0o700) })
+	}
+	p := &project{dir: dir}
+	if err := p.walk(); err != nil || len(p.protos) != 1 {
+		t.Errorf("found %v, %v", p.protos, err)
+	}
+}
+
 // TestLinkedProtos: buf follows symbolic links, and takes folders from elsewhere.
 func TestLinkedProtos(t *testing.T) {
 	dir, shared := t.TempDir(), t.TempDir()

@@ -85,10 +85,13 @@ func load(ctx context.Context, dir string) (*project, error) {
 	return p, nil
 }
 
-// walk reads the proto files and the generated code of the module.
+// walk reads the proto files and the generated code of the module. What may not be
+// read is no code, such as the folder of a database.
 func (p *project) walk() error {
 	return filepath.WalkDir(p.dir, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
+		if errors.Is(err, fs.ErrPermission) && name != p.dir {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		relative, err := filepath.Rel(p.dir, name)
@@ -106,7 +109,9 @@ func (p *project) walk() error {
 			return nil
 		}
 		content, err := os.ReadFile(name)
-		if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		relative = filepath.ToSlash(relative)
