@@ -147,11 +147,12 @@ func goFiles(dir, program string) ([]string, error) {
 }
 
 // write writes the files that are not there yet, and returns their paths. When
-// one cannot be written it takes the others back.
+// one cannot be written it takes the others back, with the folders that it made.
 func write(dir string, files []file) (written []string, err error) {
+	var made []string
 	defer func() {
 		if err != nil {
-			for _, name := range written {
+			for _, name := range slices.Concat(written, made) {
 				os.Remove(filepath.Join(dir, filepath.FromSlash(name)))
 			}
 			written = nil
@@ -160,6 +161,7 @@ func write(dir string, files []file) (written []string, err error) {
 	}()
 	for _, f := range files {
 		target := filepath.Join(dir, filepath.FromSlash(f.path))
+		made = append(missing(dir, path.Dir(f.path)), made...) // the inner ones first
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return written, err
 		}
@@ -181,4 +183,15 @@ func write(dir string, files []file) (written []string, err error) {
 		}
 	}
 	return written, nil
+}
+
+// missing lists the folders that lead to one below dir and are not there, the
+// innermost first.
+func missing(dir, folder string) (list []string) {
+	for ; folder != "."; folder = path.Dir(folder) {
+		if _, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(folder))); errors.Is(err, fs.ErrNotExist) {
+			list = append(list, folder)
+		}
+	}
+	return list
 }

@@ -81,6 +81,9 @@ func Do(ctx context.Context, plan Plan) (Done, error) {
 	}
 	if !exists {
 		if _, err := gocmd.Run(ctx, plan.Dir, "mod", "init", done.Module); err != nil {
+			if !strings.Contains(err.Error(), "module path") {
+				return done, err
+			}
 			return done, fmt.Errorf("%w\nName the module yourself: cajun init example.com/hello", err)
 		}
 		done.Started = true

@@ -126,8 +126,9 @@ func TestADanglingLinkIsInTheWay(t *testing.T) {
 func TestWriteTakesBack(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, map[string]string{"b": "mine"})
+	put(t, dir, map[string]string{"own/": ""})
 	before := listing(t, dir)
-	written, err := write(dir, []file{{"a", []byte("a")}, {"b", []byte("b")}})
+	written, err := write(dir, []file{{"a", []byte("a")}, {"new/er/c", nil}, {"own/new/d", nil}, {"b", []byte("b")}})
 	if err == nil || len(written) > 0 {
 		t.Fatalf("wrote %q, b among them, %v", written, err)
 	}
@@ -160,6 +161,15 @@ func TestWhereItRefusesToStart(t *testing.T) {
 		if after := listing(t, tt.plan.Dir); after != before {
 			t.Errorf("%+v: the folder is now\n%s", tt.plan, after)
 		}
+	}
+}
+
+// TestAModuleThatCannotBeStarted: another name helps only where that is at fault.
+func TestAModuleThatCannotBeStarted(t *testing.T) {
+	t.Setenv("GO111MODULE", "off")
+	_, err := Do(t.Context(), Plan{Dir: t.TempDir(), Module: "example.com/hello", Version: "v1.0.0", Program: "."})
+	if err == nil || strings.Contains(err.Error(), "Name the module") || !strings.Contains(err.Error(), "GO111MODULE=off") {
+		t.Error(err)
 	}
 }
 
