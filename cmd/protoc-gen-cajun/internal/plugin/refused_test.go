@@ -145,6 +145,25 @@ func TestRefusesPlaces(t *testing.T) {
 	}
 }
 
+// TestTakesTheAliasOfAnImportedActor: the old service may stay in its folder, and
+// the new one may go on to use its messages.
+func TestTakesTheAliasOfAnImportedActor(t *testing.T) {
+	const before, now = "golden/upgrade/v0/ledger.proto", "golden/upgrade/v1/ledger.proto"
+	set := descriptors(t)
+	for _, file := range set.GetFile() {
+		if file.GetName() == now {
+			file.Dependency = append(file.Dependency, before)
+		}
+	}
+	if resp := run(t, set, DefaultPackageSuffix, now); resp.Error != nil {
+		t.Error(resp.GetError())
+	}
+	// In one run they are compared.
+	if got := run(t, set, DefaultPackageSuffix, before, now).GetError(); !strings.Contains(got, "is taken by actor golden.upgrade.v0.Ledger") {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestRefusesOtherOptionsByAnyPath: where imports begin at the root of a project,
 // the options have another path, and declare the same names.
 func TestRefusesOtherOptionsByAnyPath(t *testing.T) {

@@ -52,7 +52,7 @@ func (r *reader) checkIdentities() {
 				in.refuse(path, "alias %q is no full name of a service: write one such as \"bank.v0.Account\", without a leading dot", alias)
 			case alias == string(service.Desc.FullName()):
 				in.refuse(path, "alias %q is the service's own name: remove it", alias)
-			case taken:
+			case taken && owner.file.Generate: // else they are in two folders, which may be hosted apart
 				in.refuse(path, "alias %q is taken by %s: remove one of the two", alias, owner)
 			}
 			if !taken {
