@@ -65,6 +65,25 @@ type workspace struct {
 	Deps    []string
 }
 
+// readWorkspace reads buf.yaml, or what stands in for it: buf.work.yaml of version
+// 1, and without that each input is a module.
+func (p *project) readWorkspace() error {
+	if found, err := readYAML(p.dir, "buf.yaml", &p.workspace); found || err != nil {
+		return err
+	}
+	var work struct{ Directories []string }
+	found, err := readYAML(p.dir, "buf.work.yaml", &work)
+	for _, in := range p.gen.Inputs {
+		if !found && in.Directory != "" {
+			work.Directories = append(work.Directories, in.Directory)
+		}
+	}
+	for _, folder := range work.Directories {
+		p.workspace.Modules = append(p.workspace.Modules, module{Path: folder})
+	}
+	return err
+}
+
 // module is a folder of proto files. What it includes and excludes are folders
 // of the project.
 type module struct {

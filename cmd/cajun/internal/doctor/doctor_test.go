@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -419,29 +418,6 @@ func TestDeclared(t *testing.T) {
 	}
 }
 
-// TestPromisedTakesAnything cuts a proto file short and mixes it up.
-func TestPromisedTakesAnything(t *testing.T) {
-	content, err := os.ReadFile(filepath.Join(checkout, "examples", greeterProto))
-	if err != nil {
-		t.Fatal(err)
-	}
-	words := strings.Fields(string(content) + " rpc ; { } ( ) [ ] option = (cajun.v1.actor) (cajun.v1.key) , . .a -")
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 2000 {
-		mixed := make([]string, random.IntN(20))
-		for i := range mixed {
-			mixed[i] = words[random.IntN(len(words))]
-		}
-		promised(strings.Join(mixed, " "))
-	}
-	for i := range content {
-		promised(string(content[:i]))
-	}
-	if said, ok := promised(`service S { option (v1.actor) = {}; }`); ok {
-		t.Errorf("a shorter name of our option is not understood, but it says so: %v", said)
-	}
-}
-
 func TestDeclaredIsNoParser(t *testing.T) {
 	if _, ok := declared("message M { optional group G = 1 {} }"); ok {
 		t.Error("groups are not understood, but it says so")
@@ -450,70 +426,6 @@ func TestDeclaredIsNoParser(t *testing.T) {
 	want := []string{"field c = 4", "field counts = 3", "message M"}
 	if got := surplus(names, nil); !ok || !slices.Equal(got, want) {
 		t.Errorf("%q, %v, want %q", got, ok, want)
-	}
-}
-
-// TestWhatMayNotBeRead is passed by, such as the data of a database.
-func TestWhatMayNotBeRead(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may read everything")
-	}
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "data", "x"), "")
-	write(t, filepath.Join(dir, "secret.proto"), "")
-	write(t, filepath.Join(dir, "z.proto"), "")
-	for _, name := range []string{"data", "secret.proto"} {
-		if err := os.Chmod(filepath.Join(dir, name), 0); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.Chmod(filepath.Join(dir, name), 0o700) })
-	}
-	p := &project{dir: dir}
-	if err := p.walk(); err != nil || len(p.protos) != 1 {
-		t.Errorf("found %v, %v", p.protos, err)
-	}
-}
-
-// TestLinkedProtos: buf follows symbolic links, and takes folders from elsewhere.
-func TestLinkedProtos(t *testing.T) {
-	dir, shared := t.TempDir(), t.TempDir()
-	for name, content := range healthy(t) {
-		if name, ok := strings.CutPrefix(name, "proto/"); ok {
-			write(t, filepath.Join(shared, filepath.FromSlash(name)), content)
-		} else {
-			write(t, filepath.Join(dir, filepath.FromSlash(name)), content)
-		}
-	}
-	outside, err := filepath.Rel(dir, shared)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(shared, filepath.Join(dir, "proto")); err != nil {
-		t.Skip(err)
-	}
-	for _, folder := range []string{"proto", filepath.ToSlash(outside)} {
-		write(t, filepath.Join(dir, "buf.gen.yaml"), strings.ReplaceAll(healthyGen, "directory: proto", "directory: "+folder))
-		if report, err := Check(t.Context(), dir); err != nil || len(report.Findings) > 0 {
-			t.Errorf("%s: found %q, %v", folder, report.Findings, err)
-		}
-	}
-}
-
-// TestLinkedOptions: buf follows symbolic links.
-func TestLinkedOptions(t *testing.T) {
-	dir, shared := t.TempDir(), t.TempDir()
-	for name, content := range healthy(t) {
-		if name, ok := strings.CutPrefix(name, "third_party/"); ok {
-			write(t, filepath.Join(shared, filepath.FromSlash(name)), content)
-		} else {
-			write(t, filepath.Join(dir, filepath.FromSlash(name)), content)
-		}
-	}
-	if err := os.Symlink(shared, filepath.Join(dir, "third_party")); err != nil {
-		t.Skip(err)
-	}
-	if report, err := Check(t.Context(), dir); err != nil || len(report.Findings) > 0 {
-		t.Errorf("found %q, %v", report.Findings, err)
 	}
 }
 

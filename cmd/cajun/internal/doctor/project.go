@@ -62,17 +62,8 @@ func load(ctx context.Context, dir string) (*project, error) {
 	if p.hasGen, err = readYAML(dir, "buf.gen.yaml", &p.gen); err != nil {
 		return nil, err
 	}
-	hasBuf, err := readYAML(dir, "buf.yaml", &p.workspace)
-	if err != nil {
+	if err := p.readWorkspace(); err != nil {
 		return nil, err
-	}
-	if !hasBuf {
-		// buf then takes each input for a module.
-		for _, in := range p.gen.Inputs {
-			if in.Directory != "" {
-				p.workspace.Modules = append(p.workspace.Modules, module{Path: in.Directory})
-			}
-		}
 	}
 	// Where this fails, the module is not in the cache, and what needs it is left
 	// out.
