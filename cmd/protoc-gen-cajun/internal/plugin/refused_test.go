@@ -216,6 +216,18 @@ func TestRefusesWhatTheGoCommandDoes(t *testing.T) {
 	}
 }
 
+// TestRefusesSuffixes that make a name which means something to Go.
+func TestRefusesSuffixes(t *testing.T) {
+	const source = "golden/bank/v1/bank.proto"
+	for name, suffix := range map[string]string{"ven": "dor", "inter": "nal", "test": "data", "a": "ux", "ma": "in"} {
+		want := source + ":14:1: its actors would be in package " + name + suffix + ", "
+		got := runWith(t, descriptors(t), suffix, "M"+source+"=example.com/b;"+name, source).GetError()
+		if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, ": write another package_suffix") {
+			t.Errorf("%s and %s: got %q, want %q", name, suffix, got, want)
+		}
+	}
+}
+
 // TestRefusesFilesWithoutGoPackage drives the plugin as a compiler does, as
 // protogen itself refuses such files before anything else is read.
 func TestRefusesFilesWithoutGoPackage(t *testing.T) {

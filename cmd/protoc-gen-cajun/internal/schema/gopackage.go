@@ -83,6 +83,8 @@ func (r *reader) checkSuffixed(file *protogen.File) {
 	case r.suffix == "":
 	case reservedPackage(output.Name) != "":
 		r.problems.add(file.Desc, goPackage, "its actors would be in package %s, %s: write another package_suffix", output.Name, reservedPackage(output.Name))
+	case reservedElement.MatchString(output.Name) || output.Name == "internal" || output.Name == "testdata":
+		r.problems.add(file.Desc, goPackage, "its actors would be in package %s, whose folder means something else to Go: write another package_suffix", output.Name)
 	case token.IsIdentifier(output.Name) && !plainElement.MatchString(output.Name) && plainElement.MatchString(path.Base(string(file.GoImportPath))):
 		r.problems.add(file.Desc, goPackage, "go_package: its actors would be in the package %q, which is no import path of Go: write a name of letters from a to z and digits behind the semicolon, such as \"%s;bankv1\"",
 			output.Path, file.GoImportPath)
