@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,7 +44,7 @@ func declared(source string) (names map[string]int, ok bool) {
 	for _, t := range regexp.MustCompile(lexeme).FindAllString(withoutComments(source), -1) {
 		option := len(statement) > 0 && statement[0] == "option"
 		switch {
-		case t == "group":
+		case t == "group" && labels(statement):
 			return nil, false // declares a message and a field in one
 		case inOptions > 0 || t == "[" || option && t == "{":
 			inOptions += strings.Count("[{", t) - strings.Count("]}", t)
@@ -62,6 +63,11 @@ func declared(source string) (names map[string]int, ok bool) {
 		}
 	}
 	return names, inOptions == 0
+}
+
+// labels reports whether a type may follow: else the next word is a name.
+func labels(statement []string) bool {
+	return len(statement) == 0 || len(statement) == 1 && slices.Contains([]string{"optional", "required", "repeated"}, statement[0])
 }
 
 // block is the declaration that begins a statement, or "".

@@ -229,9 +229,10 @@ var finds = map[string]struct {
 	"another state": {[]edit{replace(greeterProto, "state: \"", "state: \"x.")}, greeterGo, "lacks state:\"x.", "run buf generate"},
 	"a setting more": {[]edit{replace(greeterProto, "option (cajun.v1.actor)", "option (.cajun.v1.actor).idle_timeout = {seconds: 5}; option (cajun.v1.actor).idle_timeout.nanos = 7;\n option (cajun.v1.actor)")}, greeterGo,
 		"lacks idle_timeout:{seconds:5 nanos:7} of Greeter", "run buf generate"},
-	"effects now":  {[]edit{replace(greeterProto, "    option idempotency_level = NO_SIDE_EFFECTS;\n", "")}, greeterGo, "still has idempotency_level:NO_SIDE_EFFECTS of Greeter.Tally", "run buf generate"},
-	"a stream now": {[]edit{replace(greeterProto, "returns (TallyResponse)", "returns (stream .examples.TallyResponse)")}, greeterGo, "(TallyRequest) returns (stream TallyResponse) and still has rpc Greeter.", "run buf generate"},
-	"a key now":    {[]edit{replace(greeterProto, "uint64 at_most_once = 1;", "uint64 at_most_once = 1 [deprecated = true, (cajun.v1.key) = true];")}, greeterGo, "lacks (cajun.v1.key) of field at_most_once = 1", "run buf generate"},
+	"effects now":          {[]edit{replace(greeterProto, "    option idempotency_level = NO_SIDE_EFFECTS;\n", "")}, greeterGo, "still has idempotency_level:NO_SIDE_EFFECTS of Greeter.Tally", "run buf generate"},
+	"a stream now":         {[]edit{replace(greeterProto, "returns (TallyResponse)", "returns (stream .examples.TallyResponse)")}, greeterGo, "(TallyRequest) returns (stream TallyResponse) and still has rpc Greeter.", "run buf generate"},
+	"a key now":            {[]edit{replace(greeterProto, "uint64 at_most_once = 1;", "uint64 at_most_once = 1 [deprecated = true, (cajun.v1.key) = true];")}, greeterGo, "lacks (cajun.v1.key) of field at_most_once = 1", "run buf generate"},
+	"a field called group": {[]edit{replace(greeterProto, "message TallyRequest {}", "message TallyRequest { repeated string group = 1; }")}, greeterGo, "lacks field group = 1", "run buf generate"},
 	"no proto any more": {[]edit{remove(greeterProto)}, greeterCajun, "was generated from greeter/v1/greeter.proto, which is gone",
 		"bring the proto file back"},
 }
