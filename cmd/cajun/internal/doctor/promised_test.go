@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -28,5 +29,47 @@ func TestPromisedTakesAnything(t *testing.T) {
 	}
 	if said, ok := promised(`service S { option (v1.actor) = {}; }`); ok {
 		t.Errorf("a shorter name of our option is not understood, but it says so: %v", said)
+	}
+}
+
+// TestOwnCodeIsUpToDate compares the generated code of this checkout, which is that
+// of its proto files, the generator's most awkward ones among them.
+func TestOwnCodeIsUpToDate(t *testing.T) {
+	protos := map[string][]protoFile{}
+	var generated []generatedFile
+	err := filepath.WalkDir(checkout, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		if !strings.HasSuffix(name, ".proto") && !strings.HasSuffix(name, ".pb.go") {
+			return nil
+		}
+		content, err := os.ReadFile(name)
+		text := strings.ReplaceAll(string(content), "\r\n", "\n")
+		if g, ok := readGenerated(name, text); ok && strings.HasSuffix(name, ".pb.go") && !strings.HasSuffix(name, "_protoopaque.pb.go") {
+			generated = append(generated, g)
+		}
+		if strings.HasSuffix(name, ".proto") {
+			protos[entry.Name()] = append(protos[entry.Name()], protoFile{path: filepath.ToSlash(name), text: text})
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for _, g := range generated {
+		for _, file := range protos[filepath.Base(g.source)] {
+			if !strings.HasSuffix(file.path, "/"+g.source) || strings.Contains(file.path, "/testdata/") != strings.Contains(filepath.ToSlash(g.path), "/testdata/") {
+				continue
+			}
+			compared++
+			for _, finding := range compare(file, g) {
+				t.Error(finding)
+			}
+		}
+	}
+	if compared < 20 {
+		t.Errorf("only %d files were compared", compared)
 	}
 }
