@@ -145,18 +145,19 @@ func ofAnother(err error, outcome cajunv1.Outcome) *connect.Error {
 }
 
 // ofInterceptor is the error of a call as the user's interceptors have let it out.
-// What they pass on of the call itself stays, and so does what they say in their own
-// words.
+// What they pass on of the call itself stays; what they say in their own words gets
+// the outcome that it lacks.
 func (in *inbound) ofInterceptor(err error) error {
 	e := new(connect.Error)
 	if told := in.told.Load(); err == nil || told != nil && errors.Is(err, *told) || !errors.As(err, &e) {
 		return err
 	}
-	if status, _ := statusOf(e); status.GetOutcome() == cajunv1.Outcome_OUTCOME_UNSPECIFIED {
-		return err
-	}
+	outcome := cajunv1.Outcome_OUTCOME_NOT_EXECUTED
 	if in.passed.Load() {
-		return ofAnother(err, cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED)
+		outcome = cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED
 	}
-	return ofAnother(err, cajunv1.Outcome_OUTCOME_NOT_EXECUTED)
+	if status, _ := statusOf(e); status.GetOutcome() == cajunv1.Outcome_OUTCOME_UNSPECIFIED {
+		return withOutcome(e, outcome)
+	}
+	return ofAnother(err, outcome)
 }

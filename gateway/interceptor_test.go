@@ -54,8 +54,8 @@ func TestErrorsOfInterceptors(t *testing.T) {
 		outcome    cajunv1.Outcome
 		mention    string
 	}{
-		{"before go away", "", connect.CodeUnauthenticated, cajunv1.Outcome_OUTCOME_UNSPECIFIED, "log in first"},
-		{"after go away", "", connect.CodeUnauthenticated, cajunv1.Outcome_OUTCOME_UNSPECIFIED, "log in first"},
+		{"before go away", "", connect.CodeUnauthenticated, cajunv1.Outcome_OUTCOME_NOT_EXECUTED, "log in first"},
+		{"after go away", "", connect.CodeUnauthenticated, cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED, "log in first"},
 		{"before no key", "", connect.CodeInvalidArgument, cajunv1.Outcome_OUTCOME_NOT_EXECUTED, ""},
 		{"after no key", "", connect.CodeInvalidArgument, cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED, ""},
 		{"before go error", "", connect.CodeUnknown, cajunv1.Outcome_OUTCOME_NOT_EXECUTED, "the actor failed"},
