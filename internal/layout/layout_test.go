@@ -41,7 +41,7 @@ var rules = []struct {
 	{"cajunetcd", []string{"runtime", "metadata", "metadata/etcdmeta", "state", "state/etcdstate"}},
 	{"cajuntest", []string{"runtime", "metadata", "metadata/memmeta", "state", "state/memstate", "link", "link/memlink"}},
 	{"cmd/protoc-gen-cajun", []string{"proto", "gen", "guarantee", "runtime"}},
-	{"cmd/cajun", []string{"proto"}},
+	{"cmd/cajun", []string{"proto", "gen"}},
 	{"examples", []string{"gen", "runtime", "gateway", "guarantee", "cajunetcd", "cajuntest", "member", "metadata", "metadata/embedetcd"}},
 	{"crashtest", []string{"gen", "runtime", "link", "link/connectlink", "metadata", "metadata/etcdmeta", "placement", "state", "state/etcdstate", "runtime/internal/gen", "guarantee", "member", "cajunetcd", "metadata/embedetcd", "examples/gen"}},
 	{"internal/usermodule", nil},
