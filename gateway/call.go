@@ -66,8 +66,14 @@ type inbound struct {
 	// that they were told then.
 	passed atomic.Bool
 	told   atomic.Pointer[error]
-	// served says that the call was taken on: its request can be read once.
-	served atomic.Bool
+}
+
+// unanswered is the outcome of a call as far as it can be known without its answer.
+func (in *inbound) unanswered() cajunv1.Outcome {
+	if in.passed.Load() {
+		return cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED
+	}
+	return cajunv1.Outcome_OUTCOME_NOT_EXECUTED
 }
 
 type inboundKey struct{}
@@ -86,11 +92,6 @@ func (h *handler) serve(ctx context.Context, k *cajun.DynamicKind, m *cajun.Dyna
 	in, err := inboundFrom(ctx)
 	if err != nil {
 		return err
-	}
-	if in.served.Swap(true) {
-		// What the first time has done is not known here, so nothing below may say that
-		// the call was not executed.
-		return withOutcome(connect.NewError(connect.CodeInternal, "an interceptor has passed the call on twice: pass it on once, as the gateway repeats by itself what may be repeated"), cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED)
 	}
 	if m.Descriptor().IsStreamingClient() {
 		return refuse(connect.CodeUnimplemented, "%s takes a stream of requests, which no actor does", in.procedure())
@@ -294,34 +295,35 @@ func (h *handler) headers(ctx context.Context, in *inbound, principal string) co
 // news of this one.
 func (h *handler) recovered(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
+		in, err := inboundFrom(ctx)
+		if err != nil {
+			return err
+		}
 		defer func() {
 			if p := recover(); p != nil {
 				h.logger.Error("a call panicked in the gateway", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
-				outcome := cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED
-				if in, missing := inboundFrom(ctx); missing == nil && !in.passed.Load() {
-					outcome = cajunv1.Outcome_OUTCOME_NOT_EXECUTED
-				}
-				err = withOutcome(connect.NewError(connect.CodeInternal, "the gateway failed; its log tells why"), outcome)
+				err = withOutcome(connect.NewError(connect.CodeInternal, "the gateway failed; its log tells why"), in.unanswered())
 			}
 		}()
-		err = next(ctx, spec, stream)
-		if in, missing := inboundFrom(ctx); missing == nil {
-			err = in.ofInterceptor(err)
-		}
-		return err
+		return in.ofInterceptor(next(ctx, spec, stream))
 	}
 }
 
 // reached is the innermost interceptor around whatever the gateway itself does: it
-// notes what the user's interceptors are told.
+// notes what the user's interceptors are told. A call passes once: its request can be
+// read once, and what the first time has done is not known the second time, when
+// nothing may say that it was not executed.
 func reached(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		in, err := inboundFrom(ctx)
 		if err != nil {
-			return next(ctx, spec, stream) // which says so
+			return err
 		}
-		in.passed.Store(true)
-		err = next(ctx, spec, stream)
+		if in.passed.Swap(true) {
+			err = withOutcome(connect.NewError(connect.CodeInternal, "an interceptor has passed the call on twice: pass it on once, as the gateway repeats by itself what may be repeated"), cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED)
+		} else {
+			err = next(ctx, spec, stream)
+		}
 		in.told.Store(&err)
 		return err
 	}

@@ -152,12 +152,8 @@ func (in *inbound) ofInterceptor(err error) error {
 	if told := in.told.Load(); err == nil || told != nil && errors.Is(err, *told) || !errors.As(err, &e) {
 		return err
 	}
-	outcome := cajunv1.Outcome_OUTCOME_NOT_EXECUTED
-	if in.passed.Load() {
-		outcome = cajunv1.Outcome_OUTCOME_MAYBE_EXECUTED
-	}
 	if status, _ := statusOf(e); status.GetOutcome() == cajunv1.Outcome_OUTCOME_UNSPECIFIED {
-		return withOutcome(e, outcome)
+		return withOutcome(e, in.unanswered())
 	}
-	return ofAnother(err, outcome)
+	return ofAnother(err, in.unanswered())
 }
