@@ -28,22 +28,30 @@ func TestWhatMayNotBeRead(t *testing.T) {
 	}
 }
 
-// TestLinkedProtos: buf follows symbolic links, and takes folders from elsewhere.
-func TestLinkedProtos(t *testing.T) {
-	dir, shared := t.TempDir(), t.TempDir()
+// linked writes a healthy project of which one folder is a symbolic link to
+// another place.
+func linked(t *testing.T, folder string) (dir, target string) {
+	t.Helper()
+	dir, target = t.TempDir(), t.TempDir()
 	for name, content := range healthy(t) {
-		if name, ok := strings.CutPrefix(name, "proto/"); ok {
-			write(t, filepath.Join(shared, filepath.FromSlash(name)), content)
+		if name, ok := strings.CutPrefix(name, folder+"/"); ok {
+			write(t, filepath.Join(target, filepath.FromSlash(name)), content)
 		} else {
 			write(t, filepath.Join(dir, filepath.FromSlash(name)), content)
 		}
 	}
+	if err := os.Symlink(target, filepath.Join(dir, folder)); err != nil {
+		t.Skip(err)
+	}
+	return dir, target
+}
+
+// TestLinkedProtos: buf follows symbolic links, and takes folders from elsewhere.
+func TestLinkedProtos(t *testing.T) {
+	dir, shared := linked(t, "proto")
 	outside, err := filepath.Rel(dir, shared)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if err := os.Symlink(shared, filepath.Join(dir, "proto")); err != nil {
-		t.Skip(err)
 	}
 	for _, folder := range []string{"proto", filepath.ToSlash(outside)} {
 		write(t, filepath.Join(dir, "buf.gen.yaml"), strings.ReplaceAll(healthyGen, "directory: proto", "directory: "+folder))
@@ -55,17 +63,7 @@ func TestLinkedProtos(t *testing.T) {
 
 // TestLinkedOptions: buf follows symbolic links.
 func TestLinkedOptions(t *testing.T) {
-	dir, shared := t.TempDir(), t.TempDir()
-	for name, content := range healthy(t) {
-		if name, ok := strings.CutPrefix(name, "third_party/"); ok {
-			write(t, filepath.Join(shared, filepath.FromSlash(name)), content)
-		} else {
-			write(t, filepath.Join(dir, filepath.FromSlash(name)), content)
-		}
-	}
-	if err := os.Symlink(shared, filepath.Join(dir, "third_party")); err != nil {
-		t.Skip(err)
-	}
+	dir, _ := linked(t, "third_party")
 	if report, err := Check(t.Context(), dir); err != nil || len(report.Findings) > 0 {
 		t.Errorf("found %q, %v", report.Findings, err)
 	}

@@ -228,6 +228,24 @@ func TestRefusesSuffixes(t *testing.T) {
 	}
 }
 
+// asCompiled drives the plugin as a compiler does and returns what it refuses.
+func asCompiled(t *testing.T, req *pluginpb.CodeGeneratorRequest) string {
+	t.Helper()
+	encoded, err := proto.Marshal(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer bytes.Buffer
+	if err := Run(bytes.NewReader(encoded), &answer); err != nil {
+		t.Fatal(err)
+	}
+	resp := new(pluginpb.CodeGeneratorResponse)
+	if err := proto.Unmarshal(answer.Bytes(), resp); err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetError()
+}
+
 // TestRefusesFilesWithoutGoPackage drives the plugin as a compiler does, as
 // protogen itself refuses such files before anything else is read.
 func TestRefusesFilesWithoutGoPackage(t *testing.T) {
@@ -255,24 +273,13 @@ func TestRefusesFilesWithoutGoPackage(t *testing.T) {
 			if len(test.want) > 1 {
 				proto.GetExtension(service(t, set, source, "Account").GetOptions(), cajunv1.E_Actor).(*cajunv1.Actor).State = "Missing"
 			}
-			req, err := proto.Marshal(&pluginpb.CodeGeneratorRequest{FileToGenerate: []string{source}, Parameter: &test.parameter, ProtoFile: set.GetFile()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			var answer bytes.Buffer
-			if err := Run(bytes.NewReader(req), &answer); err != nil {
-				t.Fatal(err)
-			}
-			resp := new(pluginpb.CodeGeneratorResponse)
-			if err := proto.Unmarshal(answer.Bytes(), resp); err != nil {
-				t.Fatal(err)
-			}
-			if got := strings.Count(resp.GetError(), "\n"); got != len(test.want) {
-				t.Errorf("%d problems, want %d: %s", got, len(test.want), resp.GetError())
+			refusal := asCompiled(t, &pluginpb.CodeGeneratorRequest{FileToGenerate: []string{source}, Parameter: &test.parameter, ProtoFile: set.GetFile()})
+			if got := strings.Count(refusal, "\n"); got != len(test.want) {
+				t.Errorf("%d problems, want %d: %s", got, len(test.want), refusal)
 			}
 			for _, want := range test.want {
-				if !strings.Contains(resp.GetError(), want) {
-					t.Errorf("got %q, want %q", resp.GetError(), want)
+				if !strings.Contains(refusal, want) {
+					t.Errorf("got %q, want %q", refusal, want)
 				}
 			}
 		})
@@ -291,21 +298,10 @@ func TestRefusesTwoNamesOfAPackage(t *testing.T) {
 		}
 	}
 	proto.GetExtension(service(t, set, second, "Second").GetOptions(), cajunv1.E_Actor).(*cajunv1.Actor).State = "Missing"
-	req, err := proto.Marshal(&pluginpb.CodeGeneratorRequest{FileToGenerate: []string{first, second}, ProtoFile: set.GetFile()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var answer bytes.Buffer
-	if err := Run(bytes.NewReader(req), &answer); err != nil {
-		t.Fatal(err)
-	}
-	resp := new(pluginpb.CodeGeneratorResponse)
-	if err := proto.Unmarshal(answer.Bytes(), resp); err != nil {
-		t.Fatal(err)
-	}
+	refusal := asCompiled(t, &pluginpb.CodeGeneratorRequest{FileToGenerate: []string{first, second}, ProtoFile: set.GetFile()})
 	for _, want := range []string{"\n" + second + `:8:1: go_package: the name "other" differs from "namesv1"`, `: Second: state "Missing" is no message`} {
-		if !strings.Contains(resp.GetError(), want) {
-			t.Errorf("got %q, want %q", resp.GetError(), want)
+		if !strings.Contains(refusal, want) {
+			t.Errorf("got %q, want %q", refusal, want)
 		}
 	}
 }
